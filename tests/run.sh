@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Every test of the project, on a bare Debian machine with Rust: installs what is missing (as root or through sudo),
+# then checks style, documentation and laws, and last the stories against a real RabbitMQ and a real Celery client.
+#
+#   tests/run.sh                       everything
+#   tests/run.sh interop [ARGS...]     only the stories, with pytest's ARGS, e.g. `-k retry`
+#
+# `cargo test` alone needs none of this. The brokers that the stories start are private to them: nothing of the
+# system's is started, stopped or used.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never RUST_BACKTRACE=1
+
+stage() {
+    echo
+    echo "==> [$((SECONDS / 60))m$((SECONDS % 60))s] $*"
+}
+
+# A clone stays small: what is large is made or fetched, not committed.
+check_tracked_sizes() {
+    git rev-parse --is-inside-work-tree >/dev/null 2>&1 || return 0
+    git ls-files -z | xargs -0 stat --format '%s %n' -- 2>/dev/null | awk '
+        { total += $1 }
+        $1 > 200 * 1024 { print "tracked file over 200 KiB: " $2 " (" $1 " bytes)"; bad = 1 }
+        END {
+            printf "%d files, %d KiB\n", NR, total / 1024
+            if (total > 8 * 1024 * 1024) { print "tracked files over 8 MiB in all"; bad = 1 }
+            exit bad
+        }'
+}
+
+stories() {
+    stage "stories: RabbitMQ and Celery on one side, celeriac on the other"
+    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/interop -p no:cacheprovider "$@"
+}
+
+stage "setting up"
+python="$(tests/setup.sh)"
+
+if [ "${1:-}" = interop ]; then
+    shift
+    cargo build --release
+    stories "$@"
+    exit
+fi
+
+stage "sizes of tracked files"
+check_tracked_sizes
+stage "cargo fmt --check"
+cargo fmt --check
+stage "cargo clippy"
+cargo clippy --quiet --all-targets -- -D warnings
+stage "cargo doc"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
+stage "cargo test"
+cargo test
+stage "cargo build --release"
+cargo build --release
+stories
+stage "all passed"
