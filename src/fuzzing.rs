@@ -1,1 +1,2 @@
 //! Bodies of the fuzz targets.
+pub use crate::link::fuzz_broker_url;

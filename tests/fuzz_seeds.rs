@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 type Body = fn(&[u8]);
 
 /// Every target by name, sorted.
-const TARGETS: &[(&str, Body)] = &[];
+const TARGETS: &[(&str, Body)] = &[("broker_url", celeriac::fuzzing::fuzz_broker_url)];
 
 fn fuzz_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
