@@ -1,1 +1,7 @@
-//! To be written.
+//! Small helpers without I/O, clock or knowledge of anything else in the crate.
+
+pub mod backoff;
+pub mod buffer;
+pub mod random;
+pub mod slots;
+pub mod topological;

@@ -1,0 +1,173 @@
+//! File descriptors: a handle that two owners may share, and what a fresh child must close.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+use super::retry;
+
+/// A shared handle on one open file, which closes with the last handle.
+///
+/// A component reads and writes its file; the event loop's slot holds the same file, so that it
+/// cannot be closed while it is still registered. This is the one shared owner of the house.
+///
+/// Reads and writes are those of the kernel: on a nonblocking file they answer
+/// [`WouldBlock`](io::ErrorKind::WouldBlock), and a read of `0` bytes is the end of the file.
+///
+/// ```
+/// # #[cfg(target_os = "linux")] {
+/// use celeriac::sys::{fd::SharedFd, pipe};
+///
+/// let (read, write) = pipe::pipe()?;
+/// let (read, write) = (SharedFd::new(read), SharedFd::new(write));
+/// write.write(b"hello")?;
+/// assert_eq!(read.pending()?, 5);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedFd(Rc<OwnedFd>);
+
+impl SharedFd {
+    /// Takes over `fd`: a file, a socket, a pipe end.
+    pub fn new(fd: impl Into<OwnedFd>) -> Self {
+        Self(Rc::new(fd.into()))
+    }
+
+    /// Reads once into `buffer`; `0` means the end of the file (or an empty `buffer`).
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry(|| nix::unistd::read(self, buffer))
+    }
+
+    /// Writes once; the answer may be less than all of `bytes`.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        retry(|| nix::unistd::write(self, bytes))
+    }
+
+    /// Writes once from several slices; the answer may be less than all of them.
+    pub fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry(|| nix::sys::uio::writev(self, slices))
+    }
+
+    /// How many bytes can be read right now without waiting (`FIONREAD`).
+    ///
+    /// # Errors
+    /// When the kernel does not count for this kind of file.
+    #[allow(unsafe_code)]
+    pub fn pending(&self) -> io::Result<usize> {
+        let mut count: libc::c_int = 0;
+        // SAFETY: FIONREAD stores one c_int at the address it is given, which lives past the call.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+        nix::Error::result(result)?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+}
+
+impl AsFd for SharedFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Switches `O_NONBLOCK` on or off. The flag belongs to the open file: every duplicate of the
+/// descriptor, in every process, sees it.
+pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
+    let mut flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_NONBLOCK, on);
+    fcntl(&fd, FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}
+
+/// Switches whether a program that this process executes inherits `fd` (the reverse of
+/// close-on-exec).
+pub fn set_inheritable(fd: impl AsFd, on: bool) -> io::Result<()> {
+    let mut flags = FdFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFD)?);
+    flags.set(FdFlag::FD_CLOEXEC, !on);
+    fcntl(&fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// Every descriptor this process has open, in rising order, from `/proc/self/fd`.
+#[cfg(target_os = "linux")]
+pub fn open_fds() -> io::Result<Vec<RawFd>> {
+    use nix::dir::Dir;
+    use nix::sys::stat::Mode;
+
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut directory = Dir::open("/proc/self/fd", flags, Mode::empty())?;
+    let own = directory.as_raw_fd(); // open only while we look
+    let mut fds = Vec::new();
+    for entry in directory.iter() {
+        let number: Option<RawFd> = entry?
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok());
+        fds.extend(number.filter(|&fd| fd != own));
+    }
+    fds.sort_unstable();
+    Ok(fds)
+}
+
+/// Closes every descriptor except `0`, `1`, `2` and those in `keep`.
+///
+/// For a child right after [`fork`](super::process::fork) only: it has copies of all its parent's
+/// descriptors and must not let one of them outlive the parent's. Values in this process that own
+/// a closed descriptor must be neither used nor dropped afterwards, so a child that calls this
+/// ends in [`exit_now`](super::process::exit_now), never by returning into its parent's frames.
+#[cfg(target_os = "linux")]
+pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
+    let gaps = gaps_between(keep);
+    if gaps
+        .iter()
+        .try_for_each(|&(first, last)| close_range(first, last))
+        .is_ok()
+    {
+        return Ok(());
+    }
+    // Linux before 5.9, or a sandbox that does not know the call: one by one.
+    for fd in open_fds()? {
+        if fd > 2 && !keep.contains(&fd) {
+            close(fd);
+        }
+    }
+    Ok(())
+}
+
+/// The ranges of descriptors to close, both ends included: everything above 2 that is not kept.
+#[cfg(target_os = "linux")]
+fn gaps_between(keep: &[RawFd]) -> Vec<(u32, u32)> {
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .filter_map(|&fd| u32::try_from(fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut gaps = Vec::new();
+    let mut first = 3;
+    for fd in kept.into_iter().filter(|&fd| fd > 2) {
+        if fd > first {
+            gaps.push((first, fd - 1));
+        }
+        first = first.max(fd + 1);
+    }
+    gaps.push((first, u32::MAX));
+    gaps
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn close_range(first: u32, last: u32) -> nix::Result<()> {
+    // SAFETY: takes plain numbers. That nobody uses the closed descriptors afterwards is the
+    // documented duty of `close_all_except`'s caller.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    nix::Error::result(result).map(drop)
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn close(fd: RawFd) {
+    // SAFETY: as in `close_range`. The result does not matter: the number is free either way.
+    unsafe { libc::close(fd) };
+}

@@ -1,0 +1,90 @@
+//! Processes: names for them, how they end, and (on Linux) forking and reaping them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use super::signal;
+
+mod facts;
+#[cfg(target_os = "linux")]
+mod life;
+
+pub use facts::{cpu_count, host_name};
+#[cfg(target_os = "linux")]
+pub use facts::{cpu_time, load_average, resident_memory, set_title, thread_count};
+#[cfg(target_os = "linux")]
+pub use life::{
+    Fork, become_subreaper, die_with_parent, exit_now, fork, new_session, reap,
+    redirect_stdin_to_null, spawn, wait_for,
+};
+
+/// The number of one process.
+///
+/// It is always positive: the kernel gives `0` and negative numbers to `kill` a wider meaning
+/// ("my group", "everybody"), which no caller here can reach by accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(NonZeroU32);
+
+impl Pid {
+    /// The process numbered `raw`, unless that is not the number of one process.
+    pub fn new(raw: i32) -> Option<Self> {
+        u32::try_from(raw).ok().and_then(NonZeroU32::new).map(Self)
+    }
+
+    /// The number, as the kernel and Celery's messages have it; always positive.
+    pub fn raw(self) -> i32 {
+        self.0.get().cast_signed()
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Pid> for nix::unistd::Pid {
+    fn from(pid: Pid) -> Self {
+        Self::from_raw(pid.raw())
+    }
+}
+
+/// How a process ended. Displays as Celery words it in `Worker exited prematurely: ...`.
+///
+/// ```
+/// use celeriac::sys::process::Exit;
+///
+/// assert_eq!(Exit::Code(1).to_string(), "exitcode 1");
+/// assert_eq!(Exit::Signal(9).to_string(), "signal 9 (SIGKILL)");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It ended itself with this status, `0..=255`.
+    Code(i32),
+    /// The signal of this number killed it.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exitcode {code}"),
+            Self::Signal(number) => match signal::name(number) {
+                Some(name) => write!(f, "signal {number} ({name})"),
+                None => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+/// This process.
+pub fn current() -> Pid {
+    Pid::new(nix::unistd::getpid().as_raw()).expect("a process has a positive number")
+}
+
+/// The parent of this process, or `None` when it lives outside this process's pid namespace.
+///
+/// An orphan sees its sub-reaper or init here, which is how a child notices that it was adopted.
+pub fn parent() -> Option<Pid> {
+    Pid::new(nix::unistd::getppid().as_raw())
+}
