@@ -36,7 +36,11 @@ enum When {
     Soon,
     Deadline(TimerKey),
     Wall(WallKey),
-    Beat { period: Duration, beat: Instant, timer: TimerKey },
+    Beat {
+        period: Duration,
+        beat: Instant,
+        timer: TimerKey,
+    },
     BeforePoll,
 }
 
@@ -65,7 +69,8 @@ impl<C> Hub<C> {
         priority: u8,
         f: impl FnOnce(&mut C, &mut Self) + 'static,
     ) -> TimerKey {
-        let enter = |calls: &mut Self, key| When::Deadline(calls.wheel.insert(deadline, priority, key));
+        let enter =
+            |calls: &mut Calls<C>, key| When::Deadline(calls.wheel.insert(deadline, priority, key));
         timer_key(self.calls.insert(once(f), enter))
     }
 
@@ -78,7 +83,9 @@ impl<C> Hub<C> {
         when: SystemTime,
         f: impl FnOnce(&mut C, &mut Self) + 'static,
     ) -> TimerKey {
-        timer_key(self.calls.insert(once(f), |calls, key| When::Wall(calls.wall.insert(when, key))))
+        timer_key(self.calls.insert(once(f), |calls, key| {
+            When::Wall(calls.wall.insert(when, key))
+        }))
     }
 
     /// Calls `f` every `period` (at least a millisecond), for the first time after one period.
@@ -95,7 +102,11 @@ impl<C> Hub<C> {
         let beat = after(clock::now(), period);
         let enter = |calls: &mut Calls<C>, key| {
             let timer = calls.wheel.insert(beat, 0, key);
-            When::Beat { period, beat, timer }
+            When::Beat {
+                period,
+                beat,
+                timer,
+            }
         };
         timer_key(self.calls.insert(Box::new(f), enter))
     }
@@ -129,7 +140,9 @@ impl<C> Hub<C> {
         let wall = (!self.calls.wall.is_empty()).then(|| (self.wall)());
         for called in 0..TIMERS_PER_TURN {
             let due = wall.and_then(|wall| self.calls.wall.pop_due(wall));
-            let Some(key) = due.or_else(|| self.calls.wheel.pop_due(now)) else { return called };
+            let Some(key) = due.or_else(|| self.calls.wheel.pop_due(now)) else {
+                return called;
+            };
             self.run_call(cx, key);
         }
         TIMERS_PER_TURN
@@ -139,7 +152,9 @@ impl<C> Hub<C> {
     pub(super) fn run_soon(&mut self, cx: &mut C) -> usize {
         let mut called = 0;
         for _ in 0..self.calls.soon.len() {
-            let Some(key) = self.calls.soon.pop_front() else { break };
+            let Some(key) = self.calls.soon.pop_front() else {
+                break;
+            };
             called += usize::from(self.run_call(cx, key));
         }
         called
@@ -147,7 +162,9 @@ impl<C> Hub<C> {
 
     /// Calls one function, out of its place in the table while it runs. `false` if it was cancelled.
     fn run_call(&mut self, cx: &mut C, key: Key) -> bool {
-        let Some(mut run) = self.calls.begin(key) else { return false };
+        let Some(mut run) = self.calls.begin(key) else {
+            return false;
+        };
         match catch_unwind(AssertUnwindSafe(|| run(cx, self))) {
             Ok(()) => self.calls.end(key, run),
             Err(panic) => {
@@ -193,12 +210,11 @@ impl<C> Calls<C> {
         self.table.len() == self.before_poll.len()
     }
 
-    fn insert(
-        &mut self,
-        run: Callback<C>,
-        enter: impl FnOnce(&mut Self, Key) -> When,
-    ) -> Key {
-        let key = self.table.insert(Call { run: Some(run), when: When::Soon });
+    fn insert(&mut self, run: Callback<C>, enter: impl FnOnce(&mut Self, Key) -> When) -> Key {
+        let key = self.table.insert(Call {
+            run: Some(run),
+            when: When::Soon,
+        });
         let when = enter(self, key);
         if let Some(call) = self.table.get_mut(key) {
             call.when = when;
@@ -207,7 +223,9 @@ impl<C> Calls<C> {
     }
 
     fn remove(&mut self, key: Key) -> bool {
-        let Some(call) = self.table.remove(key) else { return false };
+        let Some(call) = self.table.remove(key) else {
+            return false;
+        };
         match call.when {
             When::Soon => self.soon.retain(|&other| other != key),
             When::Deadline(timer) | When::Beat { timer, .. } => drop(self.wheel.cancel(timer)),
@@ -229,9 +247,16 @@ impl<C> Calls<C> {
 
     /// Puts a function that runs again back, unless it was cancelled meanwhile.
     fn end(&mut self, key: Key, run: Callback<C>) {
-        let Some(call) = self.table.get_mut(key) else { return };
+        let Some(call) = self.table.get_mut(key) else {
+            return;
+        };
         call.run = Some(run);
-        if let When::Beat { period, beat, timer } = &mut call.when {
+        if let When::Beat {
+            period,
+            beat,
+            timer,
+        } = &mut call.when
+        {
             *beat = next_beat(*beat, *period, clock::now());
             *timer = self.wheel.insert(*beat, 0, key);
         }
@@ -264,7 +289,10 @@ fn once<C>(f: impl FnOnce(&mut C, &mut Hub<C>) + 'static) -> Callback<C> {
 /// The public name of a call.
 fn timer_key(key: Key) -> TimerKey {
     let bits = u64::from(key);
-    TimerKey { sequence: bits >> 32, index: bits as u32 }
+    TimerKey {
+        sequence: bits >> 32,
+        index: bits as u32,
+    }
 }
 
 fn call_key(key: TimerKey) -> Key {

@@ -121,7 +121,8 @@ impl<C> Hub<C> {
     /// - `AlreadyExists`: the other registration of this descriptor has that direction;
     /// - whatever the kernel says.
     pub fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
-        self.sources.set_interest(self.poll.registry(), key, interest)
+        self.sources
+            .set_interest(self.poll.registry(), key, interest)
     }
 
     /// Ends a registration and gives its source back, deregistered. `None` if it had ended already.
@@ -135,7 +136,9 @@ impl<C> Hub<C> {
     pub(super) fn run_handlers(&mut self, cx: &mut C) -> usize {
         let mut called = 0;
         for _ in 0..self.sources.queue.len() {
-            let Some(key) = self.sources.queue.pop_front() else { break };
+            let Some(key) = self.sources.queue.pop_front() else {
+                break;
+            };
             let Some((handler, ready)) = self.sources.take(key, &mut self.counters.stale) else {
                 continue;
             };
@@ -151,7 +154,8 @@ impl<C> Hub<C> {
             Ok(Next::Remove) => drop(self.remove(key)),
             Ok(next) => {
                 let again = (next == Next::Again).then_some(ready);
-                self.sources.give_back(self.poll.registry(), key, handler, again);
+                self.sources
+                    .give_back(self.poll.registry(), key, handler, again);
             }
             Err(panic) => {
                 self.remove(key);
@@ -163,7 +167,11 @@ impl<C> Hub<C> {
 
 impl<C> Sources<C> {
     pub(super) fn new() -> Self {
-        Self { registrations: Slots::new(), entries: HashMap::new(), queue: VecDeque::new() }
+        Self {
+            registrations: Slots::new(),
+            entries: HashMap::new(),
+            queue: VecDeque::new(),
+        }
     }
 
     /// Queues whoever an event concerns. An event for a removed registration is counted.
@@ -197,15 +205,26 @@ impl<C> Sources<C> {
     fn insert(&mut self, registry: &Registry, registration: Registration<C>) -> io::Result<Key> {
         let (fd, interest) = (registration.fd, registration.interest);
         let leader = self.entries.get(&fd).map(|entry| entry.leader);
-        if let Some(first) = leader.and_then(|leader| self.registrations.get(leader)) {
-            if first.twin.is_some() || first.interest & interest != Interest::NONE {
-                return Err(already_registered(fd));
-            }
+        let first = leader.and_then(|leader| self.registrations.get(leader));
+        let taken = |first: &Registration<C>| {
+            first.twin.is_some() || first.interest & interest != Interest::NONE
+        };
+        if first.is_some_and(taken) {
+            return Err(already_registered(fd));
         }
-        let key = self.registrations.insert(Registration { twin: leader, ..registration });
+        let key = self.registrations.insert(Registration {
+            twin: leader,
+            ..registration
+        });
         match leader {
             Some(leader) => self.set_twin(leader, Some(key)),
-            None => drop(self.entries.insert(fd, PollEntry { leader: key, armed: false })),
+            None => drop(self.entries.insert(
+                fd,
+                PollEntry {
+                    leader: key,
+                    armed: false,
+                },
+            )),
         }
         if let Err(error) = self.arm(registry, fd) {
             self.remove(registry, key);
@@ -215,7 +234,9 @@ impl<C> Sources<C> {
     }
 
     fn remove(&mut self, registry: &Registry, key: Key) -> Option<Source> {
-        let Registration { fd, source, twin, .. } = self.registrations.remove(key)?;
+        let Registration {
+            fd, source, twin, ..
+        } = self.registrations.remove(key)?;
         let entry = self.entries.get_mut(&fd)?;
         match twin {
             Some(twin) => {
@@ -243,8 +264,12 @@ impl<C> Sources<C> {
         interest: Interest,
     ) -> io::Result<()> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no registration {key}"));
-        let Registration { fd, interest: before, twin, .. } =
-            *self.registrations.get(key).ok_or_else(missing)?;
+        let Registration {
+            fd,
+            interest: before,
+            twin,
+            ..
+        } = *self.registrations.get(key).ok_or_else(missing)?;
         if interest == before {
             return Ok(());
         }
@@ -267,8 +292,12 @@ impl<C> Sources<C> {
     /// Makes the poller's entry of a descriptor what its registrations want, and fresh: what is ready
     /// now is reported by the next wait, although the poller is edge-triggered.
     fn arm(&mut self, registry: &Registry, fd: RawFd) -> io::Result<()> {
-        let Some(entry) = self.entries.get_mut(&fd) else { return Ok(()) };
-        let Some(leader) = self.registrations.get(entry.leader) else { return Ok(()) };
+        let Some(entry) = self.entries.get_mut(&fd) else {
+            return Ok(());
+        };
+        let Some(leader) = self.registrations.get(entry.leader) else {
+            return Ok(());
+        };
         let twin = leader.twin.and_then(|twin| self.registrations.get(twin));
         let interest = leader.interest | twin.map_or(Interest::NONE, |twin| twin.interest);
         let token = Token(u64::from(entry.leader) as usize);
@@ -286,7 +315,9 @@ impl<C> Sources<C> {
     }
 
     fn enqueue(&mut self, key: Key, ready: Ready) {
-        let Some(registration) = self.registrations.get_mut(key) else { return };
+        let Some(registration) = self.registrations.get_mut(key) else {
+            return;
+        };
         let ready = ready.masked(registration.interest);
         if ready.is_empty() {
             return;
@@ -320,7 +351,9 @@ impl<C> Sources<C> {
         handler: Handler<C>,
         again: Option<Ready>,
     ) {
-        let Some(registration) = self.registrations.get_mut(key) else { return };
+        let Some(registration) = self.registrations.get_mut(key) else {
+            return;
+        };
         registration.handler = Some(handler);
         let (fd, mode) = (registration.fd, registration.mode);
         match again {

@@ -104,7 +104,10 @@ struct Slot {
     earliest: u64,
 }
 
-const EMPTY: Slot = Slot { head: NONE, earliest: u64::MAX };
+const EMPTY: Slot = Slot {
+    head: NONE,
+    earliest: u64::MAX,
+};
 
 /// The order in which due timers run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,10 +146,23 @@ impl<T> Timer<T> {
         let index = u32::try_from(self.entries.vacant_key()).expect("fewer than 2^32 timers");
         let (place, next) = self.enter(deadline, index);
         if place == DUE {
-            self.due.insert(Due { deadline, priority, sequence, index });
+            self.due.insert(Due {
+                deadline,
+                priority,
+                sequence,
+                index,
+            });
         }
         let previous = NONE;
-        self.entries.insert(Entry { deadline, sequence, previous, next, place, priority, value });
+        self.entries.insert(Entry {
+            deadline,
+            sequence,
+            previous,
+            next,
+            place,
+            priority,
+            value,
+        });
         TimerKey { sequence, index }
     }
 
@@ -159,8 +175,18 @@ impl<T> Timer<T> {
         }
         let entry = self.entries.remove(key.index as usize);
         if entry.place == DUE {
-            let Entry { deadline, sequence, priority, .. } = entry;
-            self.due.remove(&Due { deadline, priority, sequence, index: key.index });
+            let Entry {
+                deadline,
+                sequence,
+                priority,
+                ..
+            } = entry;
+            self.due.remove(&Due {
+                deadline,
+                priority,
+                sequence,
+                index: key.index,
+            });
         } else {
             self.unlink(&entry);
         }
@@ -232,7 +258,10 @@ impl<T> Timer<T> {
 
     fn nanoseconds(&self, moment: Instant) -> u64 {
         let since = moment.saturating_duration_since(self.base);
-        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
+        since
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(since.subsec_nanos().into())
     }
 
     /// Finds the place of an entry and makes it the head of the list there: (place, next).
@@ -264,7 +293,10 @@ impl<T> Timer<T> {
             previous.next = entry.next;
             return;
         }
-        let (level, slot) = (usize::from(entry.place) / SLOTS, usize::from(entry.place) % SLOTS);
+        let (level, slot) = (
+            usize::from(entry.place) / SLOTS,
+            usize::from(entry.place) % SLOTS,
+        );
         self.slots[level][slot].head = entry.next;
         if entry.next == NONE {
             self.vacate(level, slot);
@@ -294,11 +326,21 @@ impl<T> Timer<T> {
 
     /// Puts an entry of a vacated slot where it belongs now; returns the next of the old list.
     fn move_down(&mut self, index: u32) -> u32 {
-        let Entry { deadline, sequence, priority, next: follower, .. } =
-            self.entries[index as usize];
+        let Entry {
+            deadline,
+            sequence,
+            priority,
+            next: follower,
+            ..
+        } = self.entries[index as usize];
         let (place, next) = self.enter(deadline, index);
         if place == DUE {
-            self.due.insert(Due { deadline, priority, sequence, index });
+            self.due.insert(Due {
+                deadline,
+                priority,
+                sequence,
+                index,
+            });
         }
         let entry = &mut self.entries[index as usize];
         (entry.place, entry.previous, entry.next) = (place, NONE, next);

@@ -21,7 +21,10 @@ pub(super) type WallKey = (SystemTime, u64);
 
 impl<T> Wall<T> {
     pub(super) fn new() -> Self {
-        Self { waiting: BTreeMap::new(), next_sequence: 0 }
+        Self {
+            waiting: BTreeMap::new(),
+            next_sequence: 0,
+        }
     }
 
     pub(super) fn insert(&mut self, when: SystemTime, value: T) -> WallKey {
@@ -44,7 +47,11 @@ impl<T> Wall<T> {
     /// How long to sleep before looking again; `None` if nothing waits.
     pub(super) fn wait(&self, wall: SystemTime) -> Option<Duration> {
         let ((when, _), _) = self.waiting.first_key_value()?;
-        Some(when.duration_since(wall).unwrap_or_default().min(LOOK_AGAIN))
+        Some(
+            when.duration_since(wall)
+                .unwrap_or_default()
+                .min(LOOK_AGAIN),
+        )
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,7 +95,10 @@ mod tests {
         assert_eq!(wall.wait(at(0)), None);
         wall.insert(at(100), ());
         assert_eq!(wall.wait(at(1)), Some(LOOK_AGAIN));
-        assert_eq!(wall.wait(at(100) - Duration::from_millis(7)), Some(Duration::from_millis(7)));
+        assert_eq!(
+            wall.wait(at(100) - Duration::from_millis(7)),
+            Some(Duration::from_millis(7))
+        );
         assert_eq!(wall.wait(at(200)), Some(Duration::ZERO));
     }
 
