@@ -1,2 +1,3 @@
 //! Bodies of the fuzz targets.
+pub use crate::boot::fuzz_blueprint;
 pub use crate::link::fuzz_broker_url;

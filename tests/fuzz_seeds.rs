@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 type Body = fn(&[u8]);
 
 /// Every target by name, sorted.
-const TARGETS: &[(&str, Body)] = &[("broker_url", celeriac::fuzzing::fuzz_broker_url)];
+const TARGETS: &[(&str, Body)] = &[
+    ("blueprint", celeriac::fuzzing::fuzz_blueprint),
+    ("broker_url", celeriac::fuzzing::fuzz_broker_url),
+];
 
 fn fuzz_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
