@@ -2,7 +2,8 @@
 
 use crate::link::BrokerUrl;
 
-/// Law: no text panics; what is read prints itself without its password, and reads back as the same address.
+/// Law: no text panics; what is read prints itself without its password, and reads back as the same
+/// address.
 pub fn fuzz_broker_url(data: &[u8]) {
     let Ok(url) = BrokerUrl::parse(&String::from_utf8_lossy(data)) else {
         return;

@@ -1,20 +1,25 @@
 //! Broker URLs, read by kombu's rules.
 //!
-//! The grammar is `scheme://[user[:password]@][host][:port][/vhost][?key=value&...]`; several of them joined by `;`
-//! are alternates for failover. kombu takes the scheme off and reads the rest as an `http` URL, which gives the rules
-//! that differ from RabbitMQ's own: exactly one leading `/` of the path is dropped, an empty part means "not
-//! given" (so `amqp://h/` is the virtual host `/`), and user and password default to `guest` each on its own.
+//! The grammar is `scheme://[user[:password]@][host][:port][/vhost][?key=value&...]`; several of
+//! them joined by `;` are alternates for failover. kombu takes the scheme off and reads the rest as
+//! an `http` URL, which gives the rules that differ from RabbitMQ's own: exactly one leading `/` of
+//! the path is dropped, an empty part means "not given" (so `amqp://h/` is the virtual host `/`),
+//! and user and password default to `guest` each on its own.
 //!
-//! A URL carries a password. `Display` and `Debug` print `**` in its place, and no error quotes the text that could
-//! not be read: in a URL with an unescaped `/` in its password, the "port" is a piece of the password.
+//! A URL carries a password. `Display` and `Debug` print `**` in its place, and no error quotes the
+//! text that could not be read: in a URL with an unescaped `/` in its password, the "port" is a
+//! piece of the password.
 //!
-//! What kombu refuses with a `TypeError` and we do not: an unknown parameter is left out and named by
-//! [`BrokerUrl::ignored_parameters`]; `connect_timeout` is a number. What kombu accepts and we do not: a bare
-//! `host:port/vhost`, which it takes whole as the name of a host that cannot exist.
+//! What kombu refuses with a `TypeError` and we do not: an unknown parameter is left out and named
+//! by [`BrokerUrl::ignored_parameters`]; `connect_timeout` is a number. What kombu accepts and we
+//! do not: a bare `host:port/vhost`, which it takes whole as the name of a host that cannot exist.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::amqp::connection::Options;
+use crate::amqp::sasl::Mechanism;
 
 /// The port of AMQP without TLS.
 const AMQP_PORT: u16 = 5672;
@@ -36,26 +41,14 @@ pub struct BrokerUrl {
     user: String,
     password: String,
     vhost: String,
-    login_method: Option<LoginMethod>,
+    login_method: Option<Mechanism>,
     heartbeat: Option<Duration>,
     connect_timeout: Option<Duration>,
     ignored: Vec<String>,
 }
 
-/// How to log in. The one named is used alone, as py-amqp does with `broker_login_method`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum LoginMethod {
-    /// NUL user NUL password; what kombu uses unless told otherwise.
-    #[default]
-    Plain,
-    /// RabbitMQ's own: a field table with `LOGIN` and `PASSWORD`.
-    AmqPlain,
-    /// The server knows the client by its certificate.
-    External,
-}
-
-/// Why a text is no broker URL that we can connect to. Never holds a piece of the URL that could be a secret.
+/// Why a text is no broker URL that we can connect to. Never holds a piece of the URL that could be
+/// a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -64,7 +57,8 @@ pub enum UrlError {
         /// The scheme, in lower case.
         scheme: String,
     },
-    /// TLS was asked for, by `amqps://` or by an `ssl` parameter; going on without would betray the password.
+    /// TLS was asked for, by `amqps://` or by an `ssl` parameter; going on without would betray the
+    /// password.
     TlsUnsupported {
         /// What asked for it: `amqps://`, or the name of the parameter.
         by: String,
@@ -106,16 +100,14 @@ impl BrokerUrl {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let (host, port) = split_address(address)?;
 
+        let default = Self::default();
         let mut url = Self {
-            host: given_or(percent_decode(host).to_lowercase(), "localhost"),
+            host: given_or(percent_decode(host).to_lowercase(), default.host),
             port: parse_port(port)?,
-            user: given_or(percent_decode(user), "guest"),
-            password: given_or(percent_decode(password), "guest"),
-            vhost: given_or(percent_decode(path), "/"),
-            login_method: None,
-            heartbeat: None,
-            connect_timeout: None,
-            ignored: Vec::new(),
+            user: given_or(percent_decode(user), default.user),
+            password: given_or(percent_decode(password), default.password),
+            vhost: given_or(percent_decode(path), default.vhost),
+            ..Self::default()
         };
         for pair in query.split('&') {
             url.take_parameter(pair)?;
@@ -123,7 +115,8 @@ impl BrokerUrl {
         Ok(url)
     }
 
-    /// Reads alternates joined by `;`, in the order to try them. Never empty: no URL at all is `amqp://`.
+    /// Reads alternates joined by `;`, in the order to try them. Never empty: no URL at all is
+    /// `amqp://`.
     ///
     /// # Errors
     /// The first [`UrlError`] among them.
@@ -141,12 +134,13 @@ impl BrokerUrl {
             urls.push(Self::parse(part)?);
         }
         if urls.is_empty() {
-            urls.push(Self::parse("")?);
+            urls.push(Self::default());
         }
         Ok(urls)
     }
 
-    /// One `key=value` of the query. Blank values count as not given, as Python's `parse_qsl` has it.
+    /// One `key=value` of the query. Blank values count as not given, as Python's `parse_qsl` has
+    /// it.
     fn take_parameter(&mut self, pair: &str) -> Result<(), UrlError> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (form_decode(name), form_decode(value));
@@ -165,7 +159,16 @@ impl BrokerUrl {
                 }
                 timeout => self.connect_timeout = Some(timeout),
             },
-            "login_method" => self.login_method = Some(value.parse()?),
+            "login_method" => match Mechanism::from_name(&value) {
+                Some(mechanism) => self.login_method = Some(mechanism),
+                None => {
+                    let expected = "PLAIN, AMQPLAIN or EXTERNAL";
+                    return Err(UrlError::Parameter {
+                        name: "login_method",
+                        expected,
+                    });
+                }
+            },
             "ssl" => return Err(UrlError::TlsUnsupported { by: name }),
             _ if name.starts_with("ssl_") => return Err(UrlError::TlsUnsupported { by: name }),
             _ => self.ignored.push(name),
@@ -173,8 +176,8 @@ impl BrokerUrl {
         Ok(())
     }
 
-    /// The host to connect to, in lower case and without brackets; `localhost` is already the `127.0.0.1` that
-    /// kombu makes of it.
+    /// The host to connect to, in lower case and without brackets; `localhost` is already the
+    /// `127.0.0.1` that kombu makes of it.
     pub fn host(&self) -> &str {
         if self.host == "localhost" {
             "127.0.0.1"
@@ -204,7 +207,7 @@ impl BrokerUrl {
     }
 
     /// `?login_method=`; overrides the setting `broker_login_method`.
-    pub fn login_method(&self) -> Option<LoginMethod> {
+    pub fn login_method(&self) -> Option<Mechanism> {
         self.login_method
     }
 
@@ -218,10 +221,43 @@ impl BrokerUrl {
         self.connect_timeout
     }
 
-    /// Names of parameters that were left out because nothing is known by them. Whoever reads the configuration
-    /// warns of these, once.
+    /// What a connection to here needs to know. `heartbeat` and `mechanism` are for a URL that does
+    /// not say.
+    pub fn options(&self, heartbeat: Duration, mechanism: Mechanism) -> Options {
+        let heartbeat = self.heartbeat.unwrap_or(heartbeat);
+        // Whole seconds on the wire; less than one is still not "none".
+        let seconds = heartbeat.as_secs() + u64::from(heartbeat.subsec_nanos() > 0);
+        Options {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            mechanism: Some(self.login_method.unwrap_or(mechanism)),
+            virtual_host: self.vhost.clone(),
+            heartbeat: u16::try_from(seconds).unwrap_or(u16::MAX),
+            ..Options::default()
+        }
+    }
+
+    /// Names of parameters that were left out because nothing is known by them. Whoever reads the
+    /// configuration warns of these, once.
     pub fn ignored_parameters(&self) -> &[String] {
         &self.ignored
+    }
+}
+
+/// `amqp://`: the broker on this machine, as `guest`.
+impl Default for BrokerUrl {
+    fn default() -> Self {
+        Self {
+            host: "localhost".into(),
+            port: AMQP_PORT,
+            user: "guest".into(),
+            password: "guest".into(),
+            vhost: "/".into(),
+            login_method: None,
+            heartbeat: None,
+            connect_timeout: None,
+            ignored: Vec::new(),
+        }
     }
 }
 
@@ -233,7 +269,8 @@ impl FromStr for BrokerUrl {
     }
 }
 
-/// As Celery prints it: `amqp://guest:**@127.0.0.1:5672//`. Reading this text again gives the same address.
+/// As Celery prints it: `amqp://guest:**@127.0.0.1:5672//`. Reading this text again gives the same
+/// address.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "amqp://{}:**@", Quoted(&self.user, ""))?;
@@ -249,22 +286,6 @@ impl fmt::Display for BrokerUrl {
 impl fmt::Debug for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BrokerUrl({self})")
-    }
-}
-
-impl FromStr for LoginMethod {
-    type Err = UrlError;
-
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        match text.to_ascii_uppercase().as_str() {
-            "PLAIN" => Ok(Self::Plain),
-            "AMQPLAIN" => Ok(Self::AmqPlain),
-            "EXTERNAL" => Ok(Self::External),
-            _ => Err(UrlError::Parameter {
-                name: "login_method",
-                expected: "PLAIN, AMQPLAIN or EXTERNAL",
-            }),
-        }
     }
 }
 
@@ -359,19 +380,16 @@ fn seconds(name: &'static str, value: &str) -> Result<Duration, UrlError> {
         })
 }
 
-fn given_or(part: String, default: &str) -> String {
-    if part.is_empty() {
-        default.into()
-    } else {
-        part
-    }
+fn given_or(part: String, default: String) -> String {
+    if part.is_empty() { default } else { part }
 }
 
 fn form_decode(text: &str) -> String {
     percent_decode(&text.replace('+', " "))
 }
 
-/// Python's `unquote`: a `%` that starts no escape stands for itself, bytes that are no UTF-8 become U+FFFD.
+/// Python's `unquote`: a `%` that starts no escape stands for itself, bytes that are no UTF-8
+/// become U+FFFD.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

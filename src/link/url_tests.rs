@@ -24,6 +24,7 @@ fn defaults_are_kombus() {
     ] {
         let url = url(text);
         assert_eq!((url.host(), url.port()), ("127.0.0.1", 5672), "{text:?}");
+        assert_eq!(url, BrokerUrl::default());
         assert_eq!(
             (url.user(), url.password(), url.vhost()),
             ("guest", "guest", "/")
@@ -103,7 +104,7 @@ fn parameters() {
         url("amqp://h/v?heartbeat=30&connect_timeout=2.5&login_method=amqplain&x=1&b+c=2&blank=");
     assert_eq!(given.heartbeat(), Some(Duration::from_secs(30)));
     assert_eq!(given.connect_timeout(), Some(Duration::from_millis(2500)));
-    assert_eq!(given.login_method(), Some(LoginMethod::AmqPlain));
+    assert_eq!(given.login_method(), Some(Mechanism::AmqPlain));
     assert_eq!(given.ignored_parameters(), ["x", "b c"]);
     assert_eq!(
         url("amqp://h?heartbeat=0").heartbeat(),
@@ -127,6 +128,30 @@ fn parameters() {
             other => panic!("{name}={value}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn options_take_what_the_url_says_and_fill_in_the_rest() {
+    let given = url("amqp://bob:secret@h/v?heartbeat=0.2&login_method=AMQPLAIN");
+    let options = given.options(Duration::from_secs(120), Mechanism::Plain);
+    assert_eq!(
+        (options.user, options.password),
+        ("bob".into(), "secret".into())
+    );
+    assert_eq!((options.virtual_host, options.heartbeat), ("v".into(), 1));
+    assert_eq!(options.mechanism, Some(Mechanism::AmqPlain));
+
+    let options = url("amqp://h").options(Duration::from_secs(120), Mechanism::External);
+    assert_eq!(
+        (options.heartbeat, options.mechanism),
+        (120, Some(Mechanism::External))
+    );
+    assert_eq!(
+        url("amqp://?heartbeat=1e9")
+            .options(Duration::ZERO, Mechanism::Plain)
+            .heartbeat,
+        u16::MAX
+    );
 }
 
 #[test]

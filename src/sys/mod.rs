@@ -18,6 +18,7 @@ pub mod fd;
 pub mod pipe;
 pub mod process;
 pub mod signal;
+pub mod tcp;
 
 /// Calls `f` again for as long as a signal interrupts it.
 fn retry<T>(mut f: impl FnMut() -> nix::Result<T>) -> std::io::Result<T> {

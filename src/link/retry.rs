@@ -1,0 +1,360 @@
+//! When to try again: the policy, and the schedule that follows it. Pure.
+//!
+//! Two situations, two paces. **At the start** the pauses are Celery's: 2, 4, 6 .. 32 seconds,
+//! without jitter, because its users know the lines `Trying again in 2.00 seconds... (1/100)`.
+//! **After the loss of a working connection**, where Celery may sit out up to 32 seconds of a
+//! broker that is long back, the first try comes at once (within [`SPREAD`]: a thousand workers
+//! have lost the same broker in the same millisecond), and then about one a second for
+//! [`quick_tries`](RetryPolicy::quick_tries) tries: the time a broker takes to restart. Only then
+//! do pauses grow as at the start. All pauses after a loss are shortened by a random part of up to
+//! [`JITTER`]; what is reported is what is waited.
+//!
+//! The count of tries is honest too: the quick ones come on top of Celery's hundred, so the line
+//! after a loss reads `(1/160)`, and the link is never less patient than Celery. It starts over
+//! with every loss of a connection that had lasted; one that the broker ends right after the login
+//! counts as a failed try, so it cannot make us spin. A refusal that will not go away by itself (a
+//! wrong password) skips the quick tries.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::util::backoff::Backoff;
+use crate::util::random::Random;
+
+/// The first try after a loss comes within this time.
+const SPREAD: Duration = Duration::from_millis(100);
+
+/// A connection that lasted so long has proved itself: its loss starts the schedule over.
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
+
+/// The largest part of a pause that is left out after a loss.
+const JITTER: f64 = 0.25;
+
+/// How often and how patiently to try again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The first pause: 2 s in Celery.
+    pub first: Duration,
+    /// By how much each pause is longer than the one before it: 2 s in Celery.
+    pub step: Duration,
+    /// No pause is longer: 32 s in Celery.
+    pub cap: Duration,
+    /// How many tries may follow the first before the link gives up
+    /// (`broker_connection_max_retries`, 100). `None` is for ever, `Some(0)` is one try.
+    pub limit: Option<u32>,
+    /// The pause between quick tries after a loss: 1 s.
+    pub quick_pause: Duration,
+    /// How many quick tries there are after a loss: 60. None of them when `limit` is `Some(0)`.
+    pub quick_tries: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(2),
+            step: Duration::from_secs(2),
+            cap: Duration::from_secs(32),
+            limit: Some(100),
+            quick_pause: Duration::from_secs(1),
+            quick_tries: 60,
+        }
+    }
+}
+
+/// What happens after a failure. `Display` is Celery's sentence for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// A connection that had lasted was lost: the same list of URLs is tried again at once, from
+    /// the next one on.
+    AtOnce,
+    /// The next URL is tried at once.
+    NextUrl,
+    /// All URLs were tried in vain; the next is tried after a pause.
+    Later {
+        /// How long the pause is.
+        pause: Duration,
+        /// The number of the try that follows it, from 1; tries that take no pause are not counted.
+        attempt: u32,
+        /// The number of the last try, if there is one.
+        limit: Option<u32>,
+    },
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pause, attempt, limit) = match self {
+            Self::AtOnce => return f.write_str("Trying to reconnect..."),
+            Self::NextUrl => return f.write_str("Will retry using next failover."),
+            Self::Later {
+                pause,
+                attempt,
+                limit,
+            } => (pause.as_secs_f64(), attempt, limit),
+        };
+        match limit {
+            Some(limit) => write!(
+                f,
+                "Trying again in {pause:.2} seconds... ({attempt}/{limit})"
+            ),
+            None => write!(f, "Trying again in {pause:.2} seconds... ({attempt})"),
+        }
+    }
+}
+
+/// A failure, as far as the schedule cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No connection came about.
+    Attempt,
+    /// None came about, and none will until somebody changes something.
+    Permanent,
+    /// A connection was lost soon after it came about.
+    Unsettled,
+    /// A connection was lost that had lasted.
+    Settled,
+}
+
+/// Where a link stands in its policy.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    policy: RetryPolicy,
+    urls: usize,
+    /// URLs tried in vain since the last pause, always less than `urls`.
+    tried: usize,
+    /// A connection was lost and none has lasted since.
+    recovering: bool,
+    quick_used: u32,
+    quick_left: u32,
+    slow_used: u32,
+    slow: Backoff,
+    random: Random,
+}
+
+impl Schedule {
+    pub(super) fn new(policy: RetryPolicy, urls: usize, seed: u64) -> Self {
+        Self {
+            slow: Backoff::new(policy.first, policy.step, policy.cap),
+            random: Random::new(seed),
+            policy,
+            urls,
+            tried: 0,
+            recovering: false,
+            quick_used: 0,
+            quick_left: 0,
+            slow_used: 0,
+        }
+    }
+
+    /// What to do about a failure, and after how long; `None` is to give up.
+    pub(super) fn next(&mut self, failure: Failure) -> Option<(Retry, Duration)> {
+        let first_loss = failure == Failure::Unsettled && !self.recovering;
+        if failure == Failure::Settled || first_loss {
+            self.recover();
+            return Some((Retry::AtOnce, SPREAD.mul_f64(self.random.fraction())));
+        }
+        if failure == Failure::Permanent {
+            self.quick_left = 0;
+        }
+        self.tried += 1;
+        if self.tried < self.urls {
+            return Some((Retry::NextUrl, Duration::ZERO));
+        }
+        self.tried = 0;
+        let mut pause = self.next_pause()?;
+        if self.recovering {
+            pause = pause.mul_f64(1.0 - JITTER * self.random.fraction());
+        }
+        let attempt = self.attempts();
+        let limit = self
+            .policy
+            .limit
+            .map(|limit| self.quick_used + self.quick_left + limit);
+        Some((
+            Retry::Later {
+                pause,
+                attempt,
+                limit,
+            },
+            pause,
+        ))
+    }
+
+    /// Forgets everything, as if just made.
+    pub(super) fn restart(&mut self) {
+        self.recover();
+        self.recovering = false;
+        self.quick_left = 0;
+    }
+
+    /// Tries so far that came after a pause.
+    pub(super) fn attempts(&self) -> u32 {
+        self.quick_used + self.slow_used
+    }
+
+    /// Forgets everything that failed before the loss of a connection.
+    fn recover(&mut self) {
+        self.tried = 0;
+        self.recovering = true;
+        self.quick_used = 0;
+        self.quick_left = if self.policy.limit == Some(0) {
+            0
+        } else {
+            self.policy.quick_tries
+        };
+        self.slow_used = 0;
+        self.slow.reset();
+    }
+
+    /// Counts one more try and says how long to wait for it, `None` when there are none left.
+    fn next_pause(&mut self) -> Option<Duration> {
+        if self.quick_left > 0 {
+            self.quick_left -= 1;
+            self.quick_used += 1;
+            return Some(self.policy.quick_pause);
+        }
+        if self
+            .policy
+            .limit
+            .is_some_and(|limit| self.slow_used >= limit)
+        {
+            return None;
+        }
+        self.slow_used = self.slow_used.saturating_add(1);
+        Some(self.slow.next_delay())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(policy: RetryPolicy, urls: usize) -> Schedule {
+        Schedule::new(policy, urls, 7)
+    }
+
+    fn texts(schedule: &mut Schedule, failure: Failure, count: usize) -> Vec<String> {
+        (0..count)
+            .map(|_| match schedule.next(failure) {
+                Some((retry, _)) => retry.to_string(),
+                None => "gave up".into(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn at_the_start_it_is_celerys() {
+        let mut schedule = schedule(RetryPolicy::default(), 1);
+        let texts = texts(&mut schedule, Failure::Attempt, 102);
+        assert_eq!(texts[0], "Trying again in 2.00 seconds... (1/100)");
+        assert_eq!(texts[1], "Trying again in 4.00 seconds... (2/100)");
+        assert_eq!(texts[15], "Trying again in 32.00 seconds... (16/100)");
+        assert_eq!(texts[99], "Trying again in 32.00 seconds... (100/100)");
+        assert_eq!(texts[100..], ["gave up", "gave up"]);
+    }
+
+    #[test]
+    fn alternates_are_tried_before_a_pause_and_not_counted() {
+        let mut schedule = schedule(RetryPolicy::default(), 3);
+        let next = "Will retry using next failover.";
+        assert_eq!(
+            texts(&mut schedule, Failure::Attempt, 6),
+            [
+                next,
+                next,
+                "Trying again in 2.00 seconds... (1/100)",
+                next,
+                next,
+                "Trying again in 4.00 seconds... (2/100)"
+            ]
+        );
+    }
+
+    #[test]
+    fn after_a_loss_a_minute_of_tries_is_quick() {
+        let mut schedule = schedule(RetryPolicy::default(), 1);
+        texts(&mut schedule, Failure::Attempt, 5);
+        for _ in 0..2 {
+            let (retry, wait) = schedule.next(Failure::Settled).expect("a try");
+            assert!(
+                retry == Retry::AtOnce && wait <= SPREAD,
+                "{retry:?} {wait:?}"
+            );
+            for number in 1..=160 {
+                let Some((
+                    Retry::Later {
+                        pause,
+                        attempt,
+                        limit,
+                    },
+                    wait,
+                )) = schedule.next(Failure::Attempt)
+                else {
+                    panic!("try {number}");
+                };
+                let full = match number {
+                    1..=60 => 1.0,
+                    _ => f64::from(number - 60).min(16.0) * 2.0,
+                };
+                let shown = pause.as_secs_f64();
+                assert!(
+                    shown <= full && shown >= full * (1.0 - JITTER),
+                    "{number}: {shown}"
+                );
+                assert_eq!((wait, attempt, limit), (pause, number, Some(160)));
+            }
+            assert_eq!(schedule.next(Failure::Attempt), None);
+        }
+    }
+
+    #[test]
+    fn a_broker_that_ends_every_connection_cannot_make_us_spin() {
+        let mut schedule = schedule(RetryPolicy::default(), 1);
+        assert!(matches!(
+            schedule.next(Failure::Unsettled),
+            Some((Retry::AtOnce, _))
+        ));
+        for _ in 0..10 {
+            let (_, wait) = schedule.next(Failure::Unsettled).expect("a try");
+            assert!(wait >= Duration::from_millis(750));
+        }
+    }
+
+    #[test]
+    fn a_permanent_refusal_is_not_tried_quickly() {
+        let mut schedule = schedule(RetryPolicy::default(), 1);
+        schedule.next(Failure::Settled);
+        schedule.next(Failure::Attempt);
+        match schedule.next(Failure::Permanent) {
+            Some((
+                Retry::Later {
+                    pause,
+                    attempt: 2,
+                    limit: Some(101),
+                },
+                _,
+            )) => {
+                assert!(pause >= Duration::from_millis(1500));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_try_and_for_ever() {
+        let once = RetryPolicy {
+            limit: Some(0),
+            ..RetryPolicy::default()
+        };
+        assert_eq!(schedule(once.clone(), 1).next(Failure::Attempt), None);
+        let mut after_loss = schedule(once, 1);
+        assert!(after_loss.next(Failure::Settled).is_some());
+        assert_eq!(after_loss.next(Failure::Attempt), None);
+
+        let forever = RetryPolicy {
+            limit: None,
+            ..RetryPolicy::default()
+        };
+        let texts = texts(&mut schedule(forever, 1), Failure::Attempt, 1000);
+        assert_eq!(texts[999], "Trying again in 32.00 seconds... (1000)");
+    }
+}
