@@ -1,1 +1,7 @@
-//! To be written.
+//! What travels: task messages, their results, and the records between main and its children.
+//!
+//! Everything here is pure: octets in, values out. No socket, no clock, no thread.
+//!
+//! - [`json`]: Python's JSON dialect, scanned rather than decoded.
+
+pub mod json;
