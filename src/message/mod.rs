@@ -4,4 +4,9 @@
 //!
 //! - [`json`]: Python's JSON dialect, scanned rather than decoded.
 
+mod base64;
+pub mod headers;
 pub mod json;
+pub mod moment;
+pub mod properties;
+pub mod record;

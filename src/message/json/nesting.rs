@@ -41,7 +41,11 @@ impl Nesting {
 
     pub(super) fn innermost(&self) -> Option<Container> {
         let object = self.word & 1 == 1;
-        (self.depth > 0).then_some(if object { Container::Object } else { Container::Array })
+        (self.depth > 0).then_some(if object {
+            Container::Object
+        } else {
+            Container::Array
+        })
     }
 
     pub(super) fn pop(&mut self) {

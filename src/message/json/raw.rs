@@ -84,20 +84,32 @@ impl<'a> Raw<'a> {
     pub fn elements(self) -> Elements<'a> {
         let mut scanner = Scanner::new(self.0);
         let open = scanner.enter(b'[');
-        Elements { scanner, open, first: true }
+        Elements {
+            scanner,
+            open,
+            first: true,
+        }
     }
 
     /// The keys and values of a mapping, in the order written; none for any other value.
     pub fn members(self) -> Members<'a> {
         let mut scanner = Scanner::new(self.0);
         let open = scanner.enter(b'{');
-        Members { scanner, open, first: true }
+        Members {
+            scanner,
+            open,
+            first: true,
+        }
     }
 
     /// The string it is. A lone surrogate reads as U+FFFD.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        Some(if inner.contains('\\') { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
+        Some(if inner.contains('\\') {
+            Cow::Owned(unescape(inner))
+        } else {
+            Cow::Borrowed(inner)
+        })
     }
 
     /// The boolean it is.
@@ -142,7 +154,11 @@ impl<'a> Iterator for Elements<'a> {
         // The text was scanned before, so an error cannot occur; it would end the iteration.
         let first = std::mem::replace(&mut self.first, false);
         self.open = self.open && self.scanner.has_next(first, b']').unwrap_or(false);
-        if self.open { self.scanner.value().ok() } else { None }
+        if self.open {
+            self.scanner.value().ok()
+        } else {
+            None
+        }
     }
 }
 
@@ -221,11 +237,16 @@ fn escaped(inner: &str, at: usize) -> (char, usize) {
 }
 
 fn escaped_unit(inner: &str, at: usize) -> (char, usize) {
-    let Some(unit) = unit_at(inner, at) else { return (char::REPLACEMENT_CHARACTER, 2) };
+    let Some(unit) = unit_at(inner, at) else {
+        return (char::REPLACEMENT_CHARACTER, 2);
+    };
     let low = unit_at(inner, at + 6).filter(|_| is_high_surrogate(unit));
     let pair = low.and_then(|low| char::decode_utf16([unit, low]).next()?.ok());
     match pair {
         Some(character) => (character, 12),
-        None => (char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
+        None => (
+            char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER),
+            6,
+        ),
     }
 }

@@ -53,7 +53,11 @@ struct Repr {
 
 impl Repr {
     fn new(length: usize) -> Self {
-        Self { out: String::new(), left: length, cut: false }
+        Self {
+            out: String::new(),
+            left: length,
+            cut: false,
+        }
     }
 
     fn value(&mut self, value: Raw<'_>, level: usize) {
@@ -64,7 +68,11 @@ impl Repr {
             Kind::Object => self.mapping(value, level),
             Kind::String => self.quoted(&value.as_str().unwrap_or_default()),
             Kind::Null => self.truncated("None"),
-            Kind::Boolean => self.truncated(if value.text() == "true" { "True" } else { "False" }),
+            Kind::Boolean => self.truncated(if value.text() == "true" {
+                "True"
+            } else {
+                "False"
+            }),
             Kind::Number => self.number(value),
         }
     }
@@ -164,7 +172,10 @@ fn truncate(text: &str, length: usize) -> std::borrow::Cow<'_, str> {
     if text.len() < length || text.chars().count() < length {
         return text.into();
     }
-    let end = text.char_indices().nth(length).map_or(text.len(), |(end, _)| end);
+    let end = text
+        .char_indices()
+        .nth(length)
+        .map_or(text.len(), |(end, _)| end);
     let kept = &text[..end];
     let kept = kept.rsplit_once(' ').map_or(kept, |(before, _)| before);
     format!("{kept}...").into()

@@ -26,7 +26,12 @@ pub struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// A scanner at the start of `text`.
     pub fn new(text: &'a str) -> Self {
-        Self { text, at: 0, nesting: Nesting::default(), oddity: None }
+        Self {
+            text,
+            at: 0,
+            nesting: Nesting::default(),
+            oddity: None,
+        }
     }
 
     /// A scanner over a message body, which Python reads as UTF-8 whatever its declared encoding.
@@ -36,7 +41,10 @@ impl<'a> Scanner<'a> {
     pub fn from_bytes(body: &'a [u8]) -> Result<Self, JsonError> {
         match std::str::from_utf8(body) {
             Ok(text) => Ok(Self::new(text)),
-            Err(error) => Err(JsonError { offset: error.valid_up_to(), problem: Problem::NotUtf8 }),
+            Err(error) => Err(JsonError {
+                offset: error.valid_up_to(),
+                problem: Problem::NotUtf8,
+            }),
         }
     }
 
@@ -109,7 +117,11 @@ impl<'a> Scanner<'a> {
     /// [`Problem::TrailingData`] otherwise.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.whitespace();
-        if self.at == self.text.len() { Ok(()) } else { Err(self.error(Problem::TrailingData)) }
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err(self.error(Problem::TrailingData))
+        }
     }
 
     /// Reads a scalar, an empty container, or the opening of one. Returns whether that completed
@@ -186,7 +198,12 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         let digits = |from: usize| {
-            from + bytes.get(from..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count()
+            from + bytes
+                .get(from..)
+                .unwrap_or_default()
+                .iter()
+                .take_while(|b| b.is_ascii_digit())
+                .count()
         };
         let integer = start + usize::from(bytes[start] == b'-');
         let mut end = match bytes.get(integer) {
@@ -221,7 +238,8 @@ impl<'a> Scanner<'a> {
     fn note_size(&mut self, start: usize, float: bool) {
         let token = &self.text[start..self.at];
         if !float {
-            let fits = token.len() < 19 || token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok();
+            let fits =
+                token.len() < 19 || token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok();
             if !fits {
                 self.note(OddityKind::HugeInteger, start);
             }
@@ -238,7 +256,10 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();
-            let Some(plain) = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)) else {
+            let Some(plain) = rest
+                .iter()
+                .position(|b| matches!(b, b'"' | b'\\' | 0..0x20))
+            else {
                 self.at = bytes.len();
                 return Err(self.error(Problem::UnterminatedString));
             };
@@ -282,7 +303,11 @@ impl<'a> Scanner<'a> {
 
     fn note(&mut self, kind: OddityKind, start: usize) {
         if self.oddity.is_none() {
-            self.oddity = Some(Oddity { kind, token: &self.text[start..self.at], offset: start });
+            self.oddity = Some(Oddity {
+                kind,
+                token: &self.text[start..self.at],
+                offset: start,
+            });
         }
     }
 
@@ -298,7 +323,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn error(&self, problem: Problem) -> JsonError {
-        JsonError { offset: self.at, problem }
+        JsonError {
+            offset: self.at,
+            problem,
+        }
     }
 }
 

@@ -82,7 +82,11 @@ pub fn python_float(value: f64) -> String {
         return "nan".into();
     }
     if value.is_infinite() {
-        return if value > 0.0 { "inf".into() } else { "-inf".into() };
+        return if value > 0.0 {
+            "inf".into()
+        } else {
+            "-inf".into()
+        };
     }
     // The shortest digits that read back as the same double, in both languages.
     let scientific = format!("{value:e}");
@@ -90,7 +94,11 @@ pub fn python_float(value: f64) -> String {
     match exponent.parse::<i32>().unwrap_or_default() {
         exponent @ -4..16 => {
             let plain = format!("{value}");
-            if exponent >= 0 && !plain.contains('.') { plain + ".0" } else { plain }
+            if exponent >= 0 && !plain.contains('.') {
+                plain + ".0"
+            } else {
+                plain
+            }
         }
         exponent => {
             let sign = if exponent < 0 { '-' } else { '+' };
@@ -104,11 +112,19 @@ pub fn python_float(value: f64) -> String {
 struct PythonStyle;
 
 impl Formatter for PythonStyle {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
@@ -125,13 +141,21 @@ impl Formatter for PythonStyle {
     }
 
     /// serde_json has already taken out what JSON itself wants escaped.
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, w: &mut W, part: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        part: &str,
+    ) -> io::Result<()> {
         let mut quoted = Vec::with_capacity(part.len() + 2);
         push_string(&mut quoted, part);
         w.write_all(quoted.get(1..quoted.len() - 1).unwrap_or_default())
     }
 
-    fn write_char_escape<W: ?Sized + io::Write>(&mut self, w: &mut W, escape: CharEscape) -> io::Result<()> {
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
         let character = match escape {
             CharEscape::AsciiControl(octet) => char::from(octet),
             CharEscape::Backspace => '\u{8}',

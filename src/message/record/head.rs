@@ -1,0 +1,145 @@
+//! The heads of records, as JSON objects.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::message::properties::MessageProperties;
+
+/// The head of a Job record, as a child reads it. Main writes it from a [`Job`](super::Job).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct JobHead<'a> {
+    /// Main's name for this job; Started and Done repeat it.
+    pub job: u64,
+    /// The task's registered name.
+    #[serde(borrow)]
+    pub task: Cow<'a, str>,
+    /// The task's id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// All headers of the message: a JSON object of protocol 2, whatever protocol it came by.
+    #[serde(borrow)]
+    pub headers: &'a RawValue,
+    /// The message's properties, headers apart.
+    pub properties: MessageProperties,
+    /// How the broker delivered it.
+    #[serde(borrow)]
+    pub delivery_info: DeliveryInfo<'a>,
+    /// The worker's node name.
+    #[serde(borrow)]
+    pub hostname: Cow<'a, str>,
+    /// What the worker adds for this kind of child; not part of the message.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<&'a RawValue>,
+}
+
+/// How the broker delivered a message: `request.delivery_info` of a task.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct DeliveryInfo<'a> {
+    /// The exchange it was published to; empty for the default exchange.
+    #[serde(borrow)]
+    pub exchange: Cow<'a, str>,
+    /// Its routing key.
+    #[serde(borrow)]
+    pub routing_key: Cow<'a, str>,
+    /// Its priority, if the publisher gave one.
+    pub priority: Option<u8>,
+    /// Whether it was delivered before.
+    pub redelivered: bool,
+}
+
+/// The head of an Up record.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Up {
+    /// The child's process id.
+    pub pid: u32,
+}
+
+/// The head of a Started record.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Started {
+    /// The job that begins.
+    pub job: u64,
+}
+
+/// The head of a Done record: all that main needs, without reading a result.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Done {
+    /// The job that ended.
+    pub job: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Seconds that the task ran.
+    pub runtime: f64,
+    /// With `success`: the repr of what was returned, for log and event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// With `failure` and `retry`: the repr of the exception. With `rejected`: the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
+    /// With `failure` and `retry`: the traceback's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<String>,
+    /// With `rejected`: whether the broker shall deliver the message again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requeue: bool,
+    /// Whether main shall store or send the body, a complete result meta. A child that has stored
+    /// it itself, or has nothing to store, says no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub store: bool,
+    /// Messages main shall publish, in this order and before anything is stored: the same task
+    /// again after `retry`, callbacks and the next step of a chain after `success`, errbacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
+}
+
+impl Done {
+    /// An outcome with nothing to tell and nothing to store.
+    pub fn new(job: u64, outcome: Outcome, runtime: f64) -> Self {
+        Self {
+            job,
+            outcome,
+            runtime,
+            result: None,
+            exception: None,
+            traceback: None,
+            requeue: false,
+            store: false,
+            publish: Vec::new(),
+        }
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It returned.
+    Success,
+    /// It failed.
+    Failure,
+    /// It is to run again later; the message for that is in [`Done::publish`], unless the child
+    /// has published it.
+    Retry,
+    /// Acknowledge the message and store no state.
+    Ignored,
+    /// Reject the message at the broker; see [`Done::requeue`].
+    Rejected,
+}
+
+/// A message to publish.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Publish {
+    /// The exchange; empty for the default one.
+    pub exchange: String,
+    /// The routing key; with the default exchange, the queue's name.
+    pub routing_key: String,
+    /// The headers: the text of a JSON object.
+    pub headers: String,
+    /// The properties, headers apart.
+    pub properties: MessageProperties,
+    /// The length of its body in octets. The bodies stand at the end of the record's body, in the
+    /// order of [`Done::publish`].
+    pub size: u32,
+}
