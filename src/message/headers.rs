@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use super::json::{Kind, Raw, push_string, python_float};
 use super::{base64, moment};
 use crate::amqp::table::{Array, ArrayBuf, Table, TableBuf, Value};
-use crate::amqp::{DecodeError, EncodeError};
+use crate::amqp::wire::{DecodeError, EncodeError};
 
 /// The headers of a message, as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]

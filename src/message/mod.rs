@@ -2,9 +2,15 @@
 //!
 //! Everything here is pure: octets in, values out. No socket, no clock, no thread.
 //!
-//! - [`json`]: Python's JSON dialect, scanned rather than decoded.
+//! - [`headers`]: header tables as JSON text, and back;
+//! - [`body`]: the arguments in a message's body, found but not decoded;
+//! - [`record`]: the pipe between main and a child;
+//! - [`moment`]: dates and times in headers and results;
+//! - [`properties`]: message properties outside a frame;
+//! - [`json`]: Python's JSON dialect, which all of these speak.
 
 mod base64;
+pub mod body;
 pub mod headers;
 pub mod json;
 pub mod moment;

@@ -185,26 +185,31 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// The first three elements of a list and how many it has, found in the pass that checks it.
-///
-/// `Ok(None)` when the text is JSON but no list.
+/// The first three elements of a list, and how many it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::message) struct FirstThree<'a> {
+    pub(in crate::message) elements: [Option<Raw<'a>>; 3],
+    pub(in crate::message) count: usize,
+}
+
+/// Finds the first three elements of a list in the same pass that checks all of its text.
+/// Nothing when the next value is no list; that is then still to be passed over.
 pub(in crate::message) fn first_three<'a>(
     scanner: &mut Scanner<'a>,
-) -> Result<Option<([Option<Raw<'a>>; 3], usize)>, JsonError> {
+) -> Result<Option<FirstThree<'a>>, JsonError> {
     if !scanner.enter(b'[') {
         return Ok(None);
     }
-    let mut found = [None; 3];
-    let mut count = 0;
-    while scanner.has_next(count == 0, b']')? {
+    let mut list = FirstThree::default();
+    while scanner.has_next(list.count == 0, b']')? {
         let value = scanner.value()?;
-        if let Some(place) = found.get_mut(count) {
+        if let Some(place) = list.elements.get_mut(list.count) {
             *place = Some(value);
         }
-        count += 1;
+        list.count += 1;
     }
     scanner.end()?;
-    Ok(Some((found, count)))
+    Ok(Some(list))
 }
 
 fn unescape(inner: &str) -> String {

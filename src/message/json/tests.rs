@@ -140,7 +140,7 @@ fn nesting_costs_no_stack() {
     assert_eq!(repr(Raw::parse(&deep).unwrap(), REPR_LENGTH), "[[[[...]]]]");
     let deeper = format!("[{deep}]");
     let error = JsonError {
-        offset: MAX_DEPTH,
+        offset: MAX_DEPTH + 1,
         problem: Problem::TooDeep,
     };
     // The innermost list is empty, and so never entered.
@@ -170,12 +170,12 @@ fn opens_values_one_level_at_a_time() {
 #[test]
 fn finds_three_elements_and_counts_all() {
     let mut scanner = Scanner::new(" [ [1], {} ,null,4, 5 ] ");
-    let (found, count) = first_three(&mut scanner).unwrap().unwrap();
+    let list = first_three(&mut scanner).unwrap().unwrap();
     assert_eq!(
-        found.map(|value| value.unwrap().text()),
+        list.elements.map(|value| value.unwrap().text()),
         ["[1]", "{}", "null"]
     );
-    assert_eq!(count, 5);
+    assert_eq!(list.count, 5);
     assert_eq!(first_three(&mut Scanner::new("{}")), Ok(None));
     assert!(first_three(&mut Scanner::new("[1, 2")).is_err());
 }

@@ -149,29 +149,30 @@ impl<'a> Record<'a> {
         self.head(Kind::Started)
     }
 
-    /// Reads a Done: its head, the result meta, and the bodies of the messages to publish, one for
-    /// each of [`Done::publish`].
+    /// Reads a Done, with the bodies that belong to it.
     ///
     /// # Errors
     /// As for [`job`](Self::job), and when the bodies do not add up.
-    pub fn done(&self) -> Result<(Done, &'a [u8], Vec<&'a [u8]>), RecordError> {
-        let done: Done = self.head(Kind::Done)?;
-        let sizes = || done.publish.iter().map(|publish| publish.size as usize);
-        let total: usize = sizes().sum();
-        let start = self
+    pub fn done(&self) -> Result<Done, RecordError> {
+        let mut done: Done = self.head(Kind::Done)?;
+        let total: usize = done
+            .publish
+            .iter()
+            .map(|publish| publish.size as usize)
+            .sum();
+        let meta = self
             .body
             .len()
             .checked_sub(total)
             .ok_or(RecordError::Bodies)?;
-        let (meta, mut rest) = self.body.split_at(start);
-        let bodies = sizes()
-            .map(|size| {
-                let (body, after) = rest.split_at(size);
-                rest = after;
-                body
-            })
-            .collect();
-        Ok((done, meta, bodies))
+        let (meta, mut rest) = self.body.split_at(meta);
+        done.meta = meta.to_vec();
+        for publish in &mut done.publish {
+            let (body, after) = rest.split_at(publish.size as usize);
+            publish.body = body.to_vec();
+            rest = after;
+        }
+        Ok(done)
     }
 
     fn head<T: serde::Deserialize<'a>>(&self, expected: Kind) -> Result<T, RecordError> {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{DeliveryInfo, Done, HEADER_LENGTH, Kind, MAGIC, MAX_HEAD};
-use crate::amqp::{DecodeError, Properties, ShortStr};
+use crate::amqp::wire::DecodeError;
+use crate::amqp::{Properties, ShortStr};
 use crate::message::headers::{Headers, push_integer};
 use crate::message::json::push_string;
 
@@ -38,7 +39,7 @@ impl Job<'_> {
     /// is appended.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
         out.reserve(1024 + self.body.len());
-        record(out, Kind::Job, self.body, |out| {
+        record(out, Kind::Job, &[self.body], |out| {
             self.head(out).map_err(WriteError::Headers)
         })
     }
@@ -149,23 +150,18 @@ pub fn encode_started(out: &mut Vec<u8>, job: u64) {
     small(out, Kind::Started, format!("{{\"job\":{job}}}").as_bytes());
 }
 
-/// Appends a Done record: `meta` is the complete result meta, empty when nothing is to be stored,
-/// and `bodies` are those of the messages in [`Done::publish`]. Their sizes are set here.
+/// Appends a Done record.
 ///
 /// # Errors
 /// When the head or the bodies are too long for a record; then nothing is appended.
-pub fn encode_done(
-    out: &mut Vec<u8>,
-    mut done: Done,
-    meta: &[u8],
-    bodies: &[&[u8]],
-) -> Result<(), WriteError> {
-    for (publish, body) in done.publish.iter_mut().zip(bodies) {
-        publish.size =
-            u32::try_from(body.len()).map_err(|_| WriteError::BodyTooLong(body.len()))?;
+pub fn encode_done(out: &mut Vec<u8>, done: &mut Done) -> Result<(), WriteError> {
+    for publish in &mut done.publish {
+        let size = publish.body.len();
+        publish.size = u32::try_from(size).map_err(|_| WriteError::BodyTooLong(size))?;
     }
-    let body = [&[meta], bodies].concat().concat();
-    record(out, Kind::Done, &body, |out| {
+    let bodies = done.publish.iter().map(|publish| &publish.body[..]);
+    let parts: Vec<&[u8]> = std::iter::once(&done.meta[..]).chain(bodies).collect();
+    record(out, Kind::Done, &parts, |out| {
         serde_json::to_writer(out, &done).map_err(|error| WriteError::Head(error.to_string()))
     })
 }
@@ -180,7 +176,7 @@ fn small(out: &mut Vec<u8>, kind: Kind, head: &[u8]) {
 fn record(
     out: &mut Vec<u8>,
     kind: Kind,
-    body: &[u8],
+    body: &[&[u8]],
     write_head: impl FnOnce(&mut Vec<u8>) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
     let start = out.len();
@@ -194,10 +190,11 @@ fn record(
 fn framed(
     out: &mut Vec<u8>,
     kind: Kind,
-    body: &[u8],
+    body: &[&[u8]],
     write_head: impl FnOnce(&mut Vec<u8>) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
-    let body_length = u32::try_from(body.len()).map_err(|_| WriteError::BodyTooLong(body.len()))?;
+    let body_size = body.iter().map(|part| part.len()).sum();
+    let body_length = u32::try_from(body_size).map_err(|_| WriteError::BodyTooLong(body_size))?;
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_LENGTH]);
     write_head(out)?;
@@ -205,7 +202,7 @@ fn framed(
     let head_length = u32::try_from(head).ok().filter(|_| head <= MAX_HEAD);
     let head_length = head_length.ok_or(WriteError::HeadTooLong(head))?;
     out[start..start + HEADER_LENGTH].copy_from_slice(&header(kind, head_length, body_length));
-    out.extend_from_slice(body);
+    body.iter().for_each(|part| out.extend_from_slice(part));
     Ok(())
 }
 

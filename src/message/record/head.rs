@@ -84,14 +84,18 @@ pub struct Done {
     /// With `rejected`: whether the broker shall deliver the message again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requeue: bool,
-    /// Whether main shall store or send the body, a complete result meta. A child that has stored
-    /// it itself, or has nothing to store, says no.
+    /// Whether main shall store or send [`meta`](Self::meta). A child that has stored it itself, or
+    /// has nothing to store, says no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub store: bool,
     /// Messages main shall publish, in this order and before anything is stored: the same task
     /// again after `retry`, callbacks and the next step of a chain after `success`, errbacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
+    /// The complete result meta, as a client of Celery reads it: the record's body. Empty when
+    /// nothing is to be stored.
+    #[serde(skip)]
+    pub meta: Vec<u8>,
 }
 
 impl Done {
@@ -107,6 +111,7 @@ impl Done {
             requeue: false,
             store: false,
             publish: Vec::new(),
+            meta: Vec::new(),
         }
     }
 }
@@ -139,7 +144,30 @@ pub struct Publish {
     pub headers: String,
     /// The properties, headers apart.
     pub properties: MessageProperties,
-    /// The length of its body in octets. The bodies stand at the end of the record's body, in the
-    /// order of [`Done::publish`].
-    pub size: u32,
+    /// The length of the body in octets; set when the record is written.
+    pub(super) size: u32,
+    /// Its body. In the record it stands after the result meta and the bodies before it.
+    #[serde(skip)]
+    pub body: Vec<u8>,
+}
+
+impl Publish {
+    /// A message to publish.
+    pub fn new(
+        exchange: impl Into<String>,
+        routing_key: impl Into<String>,
+        headers: String,
+        properties: MessageProperties,
+        body: Vec<u8>,
+    ) -> Self {
+        let (exchange, routing_key) = (exchange.into(), routing_key.into());
+        Self {
+            exchange,
+            routing_key,
+            headers,
+            properties,
+            size: 0,
+            body,
+        }
+    }
 }
