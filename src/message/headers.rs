@@ -177,7 +177,7 @@ fn table_at(object: Raw<'_>, depth: u8) -> Result<TableBuf, EncodeError> {
     let mut table = TableBuf::new();
     for (key, value) in object.members() {
         let key = key.as_str().unwrap_or_default();
-        with_value(value, depth, |value| table.insert(key.as_ref(), value))?;
+        with_value(value, depth, &mut |value| table.insert(key.as_ref(), value))?;
     }
     Ok(table)
 }
@@ -186,7 +186,8 @@ fn table_at(object: Raw<'_>, depth: u8) -> Result<TableBuf, EncodeError> {
 fn with_value(
     value: Raw<'_>,
     depth: u8,
-    put: impl FnOnce(Value<'_>) -> Result<(), EncodeError>,
+    // Dynamic, as each nesting would otherwise be another instance of this function.
+    put: &mut dyn FnMut(Value<'_>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     match value.kind() {
         Kind::Null => put(Value::Void),
@@ -200,7 +201,7 @@ fn with_value(
         Kind::Array => {
             let mut array = ArrayBuf::new();
             for element in value.elements() {
-                with_value(element, depth + 1, |value| array.push(value))?;
+                with_value(element, depth + 1, &mut |value| array.push(value))?;
             }
             put(Value::Array(array.as_array()))
         }
