@@ -32,7 +32,7 @@ pub const OVERHEAD: usize = 8;
 pub const FRAME_MIN_SIZE: u32 = 4096;
 
 /// Class of the methods that carry content.
-const BASIC: u16 = 60;
+pub(super) const BASIC: u16 = 60;
 
 /// What is in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,23 +256,9 @@ pub fn put_message(
     body: &[u8],
     frame_max: u32,
 ) -> Result<(), EncodeError> {
-    let before = out.len();
-    let result = put_method(out, channel, method, frame_max).and_then(|()| {
-        let envelope = Envelope::start(FrameKind::Header, channel, out);
-        ContentHeader {
-            class_id: BASIC,
-            body_size: body.len() as u64,
-            property_list: &[],
-        }
-        .encode(out);
-        properties.encode(out)?;
-        check_size(envelope.end(out), frame_max, "content header")
-    });
-    match result {
-        Ok(()) => put_body(out, channel, body, frame_max),
-        Err(_) => out.truncate(before),
-    }
-    result
+    put_content(out, channel, method, body, frame_max, |out| {
+        properties.encode(out)
+    })
 }
 
 /// Appends a message whose property list is already encoded, as a broker passes it on.
@@ -287,15 +273,30 @@ pub fn put_raw_message(
     body: &[u8],
     frame_max: u32,
 ) -> Result<(), EncodeError> {
+    put_content(out, channel, method, body, frame_max, |out| {
+        out.extend_from_slice(property_list);
+        Ok(())
+    })
+}
+
+fn put_content(
+    out: &mut Vec<u8>,
+    channel: u16,
+    method: &Method<'_>,
+    body: &[u8],
+    frame_max: u32,
+    put_properties: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
     let before = out.len();
     let result = put_method(out, channel, method, frame_max).and_then(|()| {
         let envelope = Envelope::start(FrameKind::Header, channel, out);
         ContentHeader {
             class_id: BASIC,
             body_size: body.len() as u64,
-            property_list,
+            property_list: &[],
         }
         .encode(out);
+        put_properties(out)?;
         check_size(envelope.end(out), frame_max, "content header")
     });
     match result {

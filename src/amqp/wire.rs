@@ -49,6 +49,11 @@ impl<'a> ShortStr<'a> {
         String::from_utf8_lossy(self.0)
     }
 
+    /// As much of it as fits on the wire.
+    pub(crate) fn cut(self) -> Self {
+        Self(self.0.get(..SHORT_STR_MAX).unwrap_or(self.0))
+    }
+
     /// Whether this is the empty string, which names the default exchange or "you choose".
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()

@@ -189,3 +189,9 @@ impl From<EncodeError> for CommandError {
         Self::Encode(error)
     }
 }
+
+impl From<FrameError> for ConnectionError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
