@@ -9,6 +9,7 @@ pub mod hub;
 pub mod link;
 pub mod manual;
 pub mod message;
+#[cfg(target_os = "linux")]
 pub mod pool;
 pub mod sys;
 pub mod util;

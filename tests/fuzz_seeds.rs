@@ -12,6 +12,7 @@ type Body = fn(&[u8]);
 const TARGETS: &[(&str, Body)] = &[
     ("blueprint", celeriac::fuzzing::fuzz_blueprint),
     ("broker_url", celeriac::fuzzing::fuzz_broker_url),
+    ("scheduler", celeriac::fuzzing::fuzz_scheduler),
 ];
 
 fn fuzz_directory() -> PathBuf {

@@ -86,6 +86,17 @@ pub fn restore_defaults() -> io::Result<()> {
     Ok(())
 }
 
+/// Has this process ignore `signal`, until [`restore_defaults`]; programs it executes ignore it too.
+#[allow(unsafe_code)]
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    // SAFETY: SIG_IGN installs no function of ours.
+    let before = unsafe { libc::signal(signal as i32, libc::SIG_IGN) };
+    if before == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 fn last_signal() -> i32 {
     libc::SIGRTMAX()

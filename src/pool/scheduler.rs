@@ -1,0 +1,416 @@
+//! Which child runs which job, and when children are made, told to stop and replaced: policy only.
+//!
+//! The scheduler holds no file descriptor and reads no clock. It is told what happened (`up`, `done`,
+//! `exited`, …) and asked what to do next (`wanted`, `assign`, `next_to_stop`); [`Pool`](super::Pool)
+//! carries that out. A child's pipes and pid ride along as `P`, a job as `J`, so that everything
+//! known about one process is in one slot under one generation key.
+//!
+//! **Exactly one outcome per job** is held by ownership: a job is moved in by [`Scheduler::submit`]
+//! and is always in one place, the queue or the child it was given to, until exactly one of `done`,
+//! `exited`, `cancel`, `close` or `terminate` moves it out again. What remains to be tested, and is
+//! by model and by fuzzing, is that it does come out.
+//!
+//! Assignment is Celery's `fair`: a child has at most one job; the others wait here, first come, first
+//! served. Of several idle children the one that worked last is taken, for its caches are warm.
+//!
+//! ```text
+//!            up            assign
+//!  Starting ────▶ Idle ───────────────▶ Busy(job)
+//!     │            │  ◀─────────────────   │  done
+//!     │            │ surplus, closing      │ done, and surplus, closing or tasks used up
+//!     │            ▼                       ▼
+//!     │         Retiring ──next_to_stop──▶ Stopping
+//!     ▼            ▼          exited       ▼
+//!     ────────────────── gone ──────────────
+//! ```
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use crate::util::slots::{Key, Slots};
+
+/// How long to wait after the first child that died without work; doubles with each further one.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// The longest wait between two attempts.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// What the scheduler keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How many children there should be.
+    pub target: usize,
+    /// After how many jobs a child is replaced (`worker_max_tasks_per_child`); `None`: never.
+    pub max_tasks_per_child: Option<NonZeroU32>,
+}
+
+/// Children of type `P` and jobs of type `J`; see the [module page](self).
+#[derive(Debug)]
+pub struct Scheduler<P, J> {
+    children: Slots<Member<P, J>>,
+    /// Jobs no child has been given yet, oldest first.
+    waiting: VecDeque<J>,
+    /// Exactly the children in [`State::Idle`], the one that worked last at the end.
+    idle: Vec<Key>,
+    /// Exactly the children in [`State::Retiring`].
+    retiring: Vec<Key>,
+    /// How many children are `counted`.
+    counted: usize,
+    policy: Policy,
+    phase: Phase,
+    /// No child is made before this instant, because the last ones died without doing any work.
+    not_before: Option<Instant>,
+    failed_starts: u32,
+    strays: u64,
+}
+
+#[derive(Debug)]
+struct Member<P, J> {
+    process: P,
+    state: State<J>,
+    /// Whether it stands for one of the `target` children: false once it is on its way out.
+    counted: bool,
+    /// Jobs it has done.
+    completed: u32,
+}
+
+#[derive(Debug)]
+enum State<J> {
+    /// Made, and has not said yet that it is up.
+    Starting,
+    /// Waits for a job.
+    Idle,
+    /// Was given this job.
+    Busy(J),
+    /// Is to be told to stop.
+    Retiring,
+    /// Was told to stop, or is being killed while it had no job.
+    Stopping,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Running,
+    /// No new jobs; what runs may finish.
+    Closing,
+}
+
+/// What [`Scheduler::exited`] gives back.
+#[derive(Debug)]
+pub struct Departed<P, J> {
+    /// The pipes and pid of the child.
+    pub process: P,
+    /// Its job, unless it had none or the job waits for another child now.
+    pub job: Option<J>,
+    /// Whether it went without having begun any job, although nobody had told it to.
+    pub failed_start: bool,
+}
+
+impl<P, J> Scheduler<P, J> {
+    /// A scheduler without children.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            children: Slots::new(),
+            waiting: VecDeque::new(),
+            idle: Vec::new(),
+            retiring: Vec::new(),
+            counted: 0,
+            policy,
+            phase: Phase::Running,
+            not_before: None,
+            failed_starts: 0,
+            strays: 0,
+        }
+    }
+
+    /// Takes a job in; gives it back when the scheduler is closed.
+    pub fn submit(&mut self, job: J) -> Result<(), J> {
+        if self.phase != Phase::Running {
+            return Err(job);
+        }
+        self.waiting.push_back(job);
+        Ok(())
+    }
+
+    /// How many children are to be made now.
+    pub fn wanted(&self, now: Instant) -> usize {
+        if self.not_before.is_some_and(|instant| now < instant) {
+            0
+        } else {
+            self.missing()
+        }
+    }
+
+    /// When [`wanted`](Self::wanted) will answer differently without anything having happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.missing() > 0)
+    }
+
+    fn missing(&self) -> usize {
+        match self.phase {
+            Phase::Running => self.policy.target.saturating_sub(self.counted),
+            Phase::Closing => 0,
+        }
+    }
+
+    /// A child was made: it counts from now on and gets jobs once it is [`up`](Self::up).
+    pub fn add(&mut self, process: P) -> Key {
+        self.counted += 1;
+        let state = State::Starting;
+        self.children.insert(Member {
+            process,
+            state,
+            counted: true,
+            completed: 0,
+        })
+    }
+
+    /// A child could not be made.
+    pub fn not_added(&mut self, now: Instant) {
+        self.failed_start(now);
+    }
+
+    /// The child is ready for work. False when nobody waited for that (said twice, or too late).
+    pub fn up(&mut self, child: Key) -> bool {
+        match self.children.get_mut(child) {
+            Some(member) if matches!(member.state, State::Starting) => {
+                self.rest(child);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives the oldest waiting job to an idle child; the caller writes [`job_mut`](Self::job_mut).
+    pub fn assign(&mut self) -> Option<Key> {
+        if self.phase != Phase::Running || self.waiting.is_empty() {
+            return None;
+        }
+        let child = self.idle.pop()?;
+        let member = self.children.get_mut(child)?;
+        member.state = State::Busy(self.waiting.pop_front()?);
+        Some(child)
+    }
+
+    /// The child answered for a job that satisfies `is_it`. `None`, and counted as a stray, when that is
+    /// not the job it has.
+    pub fn done(&mut self, child: Key, is_it: impl FnOnce(&J) -> bool) -> Option<J> {
+        if !self.job(child).is_some_and(is_it) {
+            self.strays += 1;
+            return None;
+        }
+        let job = self.rest(child);
+        self.failed_starts = 0;
+        self.not_before = None;
+        job
+    }
+
+    /// The child has nothing to do: it is idle, or on its way out when it has outlived its use. Moves out
+    /// the job it had.
+    fn rest(&mut self, child: Key) -> Option<J> {
+        let member = self.children.get_mut(child)?;
+        let job = match std::mem::replace(&mut member.state, State::Idle) {
+            State::Busy(job) => {
+                member.completed = member.completed.saturating_add(1);
+                Some(job)
+            }
+            _ => None,
+        };
+        let used_up = self
+            .policy
+            .max_tasks_per_child
+            .is_some_and(|most| member.completed >= most.get());
+        let surplus = !member.counted || self.counted > self.policy.target;
+        if used_up || surplus || self.phase == Phase::Closing {
+            self.retire(child);
+        } else {
+            self.idle.push(child);
+        }
+        job
+    }
+
+    /// A child to be told to stop; it is not named again.
+    pub fn next_to_stop(&mut self) -> Option<Key> {
+        let child = self.retiring.pop()?;
+        self.children.get_mut(child)?.state = State::Stopping;
+        Some(child)
+    }
+
+    /// The child is being killed: it gets no further job, and its replacement need not wait for its end.
+    /// Its job, if it has one, is settled when it has [`exited`](Self::exited). One that is killed before
+    /// it was up has failed to start.
+    pub fn doom(&mut self, child: Key, now: Instant) {
+        self.withdraw(child);
+        let Some(member) = self.children.get_mut(child) else {
+            return;
+        };
+        match member.state {
+            State::Busy(_) => {}
+            State::Starting => {
+                member.state = State::Stopping;
+                self.failed_start(now);
+            }
+            State::Idle | State::Retiring | State::Stopping => member.state = State::Stopping,
+        }
+    }
+
+    /// The child is gone, and everything it said has been heard. `again`: its job has certainly not begun
+    /// and may be given to another child, ahead of all that wait.
+    pub fn exited(&mut self, child: Key, again: bool, now: Instant) -> Option<Departed<P, J>> {
+        let unasked = self.withdraw(child);
+        let member = self.children.remove(child)?;
+        let began = matches!(member.state, State::Busy(_)) && !again;
+        let failed_start = unasked && !began && member.completed == 0;
+        if failed_start {
+            self.failed_start(now);
+        }
+        let job = match member.state {
+            State::Busy(job) if again && self.phase == Phase::Running => {
+                self.waiting.push_front(job);
+                None
+            }
+            State::Busy(job) => Some(job),
+            _ => None,
+        };
+        Some(Departed {
+            process: member.process,
+            job,
+            failed_start,
+        })
+    }
+
+    /// Takes the first waiting job that satisfies `is_it` out of the queue.
+    pub fn cancel(&mut self, is_it: impl FnMut(&J) -> bool) -> Option<J> {
+        let position = self.waiting.iter().position(is_it)?;
+        self.waiting.remove(position)
+    }
+
+    /// Sets how many children there should be. Surplus children are told to stop: idle ones now, others
+    /// when their job is done.
+    pub fn resize(&mut self, target: usize) {
+        self.policy.target = target;
+        while self.counted > target
+            && let Some(child) = self.idle.first().copied()
+        {
+            self.retire(child);
+        }
+    }
+
+    /// No job is given out and no child made from now on; children are told to stop once they are idle.
+    /// The jobs no child was given come back.
+    pub fn close(&mut self) -> VecDeque<J> {
+        self.phase = Phase::Closing;
+        while let Some(child) = self.idle.first().copied() {
+            self.retire(child);
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether it was closed and the last child is gone.
+    pub fn is_finished(&self) -> bool {
+        self.phase == Phase::Closing && self.children.is_empty()
+    }
+
+    /// An idle or busy child goes: it no longer counts and is to be told to stop.
+    fn retire(&mut self, child: Key) {
+        self.withdraw(child);
+        if let Some(member) = self.children.get_mut(child) {
+            member.state = State::Retiring;
+            self.retiring.push(child);
+        }
+    }
+
+    /// Strikes the child off the lists and off the count; says whether it had counted until now.
+    fn withdraw(&mut self, child: Key) -> bool {
+        self.idle.retain(|key| *key != child);
+        self.retiring.retain(|key| *key != child);
+        let Some(member) = self.children.get_mut(child) else {
+            return false;
+        };
+        let counted = std::mem::replace(&mut member.counted, false);
+        self.counted -= usize::from(counted);
+        counted
+    }
+
+    fn failed_start(&mut self, now: Instant) {
+        let doubled = FIRST_DELAY.saturating_mul(1 << self.failed_starts.min(16));
+        self.not_before = Some(now + doubled.min(LONGEST_DELAY));
+        self.failed_starts = self.failed_starts.saturating_add(1);
+    }
+
+    /// The pipes and pid of a child.
+    pub fn process(&self, child: Key) -> Option<&P> {
+        Some(&self.children.get(child)?.process)
+    }
+
+    /// The pipes and pid of a child, to be worked on.
+    pub fn process_mut(&mut self, child: Key) -> Option<&mut P> {
+        Some(&mut self.children.get_mut(child)?.process)
+    }
+
+    /// The job a child has.
+    pub fn job(&self, child: Key) -> Option<&J> {
+        match &self.children.get(child)?.state {
+            State::Busy(job) => Some(job),
+            _ => None,
+        }
+    }
+
+    /// A child and the job it has, to be worked on together.
+    pub fn process_and_job_mut(&mut self, child: Key) -> Option<(&mut P, Option<&mut J>)> {
+        let member = self.children.get_mut(child)?;
+        let job = match &mut member.state {
+            State::Busy(job) => Some(job),
+            _ => None,
+        };
+        Some((&mut member.process, job))
+    }
+
+    /// All children, those on their way out included.
+    pub fn children(&self) -> impl Iterator<Item = (Key, &P, Option<&J>)> {
+        self.children.iter().map(|(key, member)| {
+            let job = match &member.state {
+                State::Busy(job) => Some(job),
+                _ => None,
+            };
+            (key, &member.process, job)
+        })
+    }
+
+    /// Whether the child has not said yet that it is up.
+    pub fn is_starting(&self, child: Key) -> bool {
+        self.children
+            .get(child)
+            .is_some_and(|member| matches!(member.state, State::Starting))
+    }
+
+    /// How many children there should be.
+    pub fn target(&self) -> usize {
+        self.policy.target
+    }
+
+    /// How many children are ready and have no job.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// How many jobs wait for a child.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many children in a row went, or could not be made, before any of them had done work.
+    pub fn failed_starts(&self) -> u32 {
+        self.failed_starts
+    }
+
+    /// How many answers came for a job the child did not have.
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+}
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pool::fuzz::fuzz_scheduler;
+use crate::sys::clock;
+
+type Names = Scheduler<&'static str, u32>;
+
+fn scheduler(target: usize) -> (Names, Instant) {
+    (
+        Scheduler::new(Policy {
+            target,
+            max_tasks_per_child: None,
+        }),
+        clock::now(),
+    )
+}
+
+fn add_up(scheduler: &mut Names, name: &'static str) -> Key {
+    let child = scheduler.add(name);
+    assert!(scheduler.up(child));
+    child
+}
+
+#[test]
+fn jobs_go_out_in_order_and_to_the_child_that_worked_last() {
+    let (mut scheduler, now) = scheduler(2);
+    assert_eq!(scheduler.wanted(now), 2);
+    let (a, b) = (add_up(&mut scheduler, "a"), add_up(&mut scheduler, "b"));
+    for job in 0..3 {
+        scheduler.submit(job).unwrap();
+    }
+    assert_eq!(
+        (scheduler.assign(), scheduler.assign(), scheduler.assign()),
+        (Some(b), Some(a), None)
+    );
+    assert_eq!((scheduler.job(b), scheduler.job(a)), (Some(&0), Some(&1)));
+    assert_eq!(scheduler.done(a, |job| *job == 1), Some(1));
+    assert_eq!(scheduler.assign(), Some(a));
+    assert_eq!(scheduler.job(a), Some(&2));
+}
+
+#[test]
+fn an_answer_for_another_job_is_counted_and_changes_nothing() {
+    let (mut scheduler, _) = scheduler(1);
+    let child = add_up(&mut scheduler, "a");
+    scheduler.submit(7).unwrap();
+    assert_eq!(scheduler.done(child, |job| *job == 7), None); // not yet given out
+    assert_eq!(scheduler.assign(), Some(child));
+    assert_eq!(scheduler.done(child, |job| *job == 8), None);
+    assert_eq!(scheduler.done(child, |job| *job == 7), Some(7));
+    assert_eq!(scheduler.done(child, |job| *job == 7), None);
+    assert_eq!(scheduler.strays(), 3);
+}
+
+#[test]
+fn a_job_that_has_not_begun_goes_to_the_next_child_ahead_of_the_others() {
+    let (mut scheduler, now) = scheduler(1);
+    let first = add_up(&mut scheduler, "a");
+    scheduler.submit(1).unwrap();
+    scheduler.submit(2).unwrap();
+    assert_eq!(scheduler.assign(), Some(first));
+    let departed = scheduler.exited(first, true, now).unwrap();
+    assert_eq!((departed.process, departed.job), ("a", None));
+    let second = add_up(&mut scheduler, "b");
+    assert_eq!(scheduler.assign(), Some(second));
+    assert_eq!(scheduler.job(second), Some(&1));
+}
+
+#[test]
+fn children_that_die_without_work_are_made_ever_more_slowly_until_one_works() {
+    let (mut scheduler, mut now) = scheduler(1);
+    let mut delays = Vec::new();
+    for _ in 0..12 {
+        let child = scheduler.add("a");
+        assert!(scheduler.exited(child, false, now).unwrap().failed_start);
+        assert_eq!(scheduler.wanted(now), 0);
+        let again = scheduler.deadline().unwrap();
+        delays.push((again - now).as_millis());
+        now = again;
+        assert_eq!(scheduler.wanted(now), 1);
+    }
+    let expected = [
+        100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000, 30000,
+    ];
+    assert_eq!(delays, expected);
+
+    let child = add_up(&mut scheduler, "a");
+    scheduler.submit(1).unwrap();
+    scheduler.assign();
+    scheduler.done(child, |_| true).unwrap();
+    assert!(!scheduler.exited(child, false, now).unwrap().failed_start);
+    assert_eq!((scheduler.wanted(now), scheduler.failed_starts()), (1, 0));
+}
+
+#[test]
+fn a_child_that_dies_at_its_first_job_is_replaced_at_once() {
+    let (mut scheduler, now) = scheduler(1);
+    let child = add_up(&mut scheduler, "a");
+    scheduler.submit(1).unwrap();
+    scheduler.assign();
+    let departed = scheduler.exited(child, false, now).unwrap();
+    assert_eq!((departed.job, departed.failed_start), (Some(1), false));
+    assert_eq!(scheduler.wanted(now), 1);
+}
+
+#[test]
+fn one_killed_before_it_was_up_has_failed_once() {
+    let (mut scheduler, now) = scheduler(1);
+    let child = scheduler.add("a");
+    scheduler.doom(child, now);
+    assert!(!scheduler.up(child));
+    scheduler.exited(child, false, now).unwrap();
+    assert_eq!(scheduler.failed_starts(), 1);
+    assert_eq!(scheduler.deadline(), Some(now + Duration::from_millis(100)));
+}
+
+#[test]
+fn a_child_with_its_tasks_used_up_is_told_to_stop_while_its_replacement_is_made() {
+    let now = clock::now();
+    let policy = Policy {
+        target: 1,
+        max_tasks_per_child: NonZeroU32::new(2),
+    };
+    let mut scheduler: Names = Scheduler::new(policy);
+    let child = add_up(&mut scheduler, "a");
+    for job in 0..2 {
+        assert_eq!(scheduler.next_to_stop(), None);
+        scheduler.submit(job).unwrap();
+        assert_eq!(scheduler.assign(), Some(child));
+        scheduler.done(child, |_| true).unwrap();
+    }
+    assert_eq!(
+        (scheduler.next_to_stop(), scheduler.next_to_stop()),
+        (Some(child), None)
+    );
+    assert_eq!(scheduler.wanted(now), 1);
+}
+
+#[test]
+fn a_smaller_pool_sends_the_idle_away_first_and_the_busy_when_they_are_done() {
+    let (mut scheduler, now) = scheduler(3);
+    let [a, b, c] = ["a", "b", "c"].map(|name| add_up(&mut scheduler, name));
+    scheduler.submit(1).unwrap();
+    scheduler.submit(2).unwrap();
+    scheduler.assign();
+    scheduler.assign(); // to c and b
+    scheduler.resize(1);
+    assert_eq!(
+        (scheduler.next_to_stop(), scheduler.next_to_stop()),
+        (Some(a), None)
+    );
+    scheduler.done(c, |_| true).unwrap();
+    assert_eq!(scheduler.next_to_stop(), Some(c));
+    scheduler.done(b, |_| true).unwrap();
+    assert_eq!(scheduler.next_to_stop(), None);
+    assert_eq!(scheduler.wanted(now), 0);
+    scheduler.resize(3);
+    assert_eq!(scheduler.wanted(now), 2);
+}
+
+#[test]
+fn a_closed_pool_gives_back_what_waits_and_is_finished_with_its_last_child() {
+    let (mut scheduler, now) = scheduler(2);
+    let (a, starting) = (add_up(&mut scheduler, "a"), scheduler.add("b"));
+    scheduler.submit(1).unwrap();
+    scheduler.submit(2).unwrap();
+    assert_eq!(scheduler.assign(), Some(a));
+    assert_eq!(scheduler.close(), [2]);
+    assert_eq!(scheduler.submit(3), Err(3));
+    scheduler.up(starting);
+    assert_eq!(
+        (scheduler.assign(), scheduler.next_to_stop()),
+        (None, Some(starting))
+    );
+    assert_eq!(scheduler.done(a, |_| true), Some(1));
+    assert_eq!(scheduler.next_to_stop(), Some(a));
+    for child in [a, starting] {
+        assert!(!scheduler.is_finished());
+        scheduler.exited(child, false, now);
+        assert_eq!(scheduler.wanted(now), 0);
+    }
+    assert!(scheduler.is_finished());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_job_ends_exactly_once_whatever_happens(
+        data in prop::collection::vec(any::<u8>(), 0..400)
+    ) {
+        fuzz_scheduler(&data);
+    }
+}
