@@ -2,7 +2,7 @@
 //!
 //! From the bottom up:
 //!
-//! * [`wire`]: integers, strings, packed bits;
+//! * [`wire`]: strings, and the errors of reading and writing;
 //! * [`table`]: field tables, read lazily from the octets they came in;
 //! * [`method`]: every method of every class, [`props`]: message properties, [`sasl`]: logging in;
 //! * [`frame`]: the envelope of all of them;
@@ -16,6 +16,7 @@
 //! the meaning of a message is `message`'s.
 
 pub mod connection;
+mod cursor;
 pub mod frame;
 pub mod method;
 pub mod props;

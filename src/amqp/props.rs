@@ -1,7 +1,8 @@
 //! The properties of a message, and the content header that carries them.
 
+use super::cursor::{Field, Reader, Writer};
 use super::table::Table;
-use super::wire::{DecodeError, EncodeError, Field, Reader, ShortStr, Writer};
+use super::wire::{DecodeError, EncodeError, ShortStr};
 
 /// The properties of class basic, the only class with content, in wire order.
 ///

@@ -58,8 +58,8 @@ impl Heartbeat {
     }
 }
 
-#[cfg(test)]
 #[allow(clippy::disallowed_methods)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use super::wire::{DecodeError, EncodeError, Reader, Writer};
+use super::cursor::{Reader, Writer};
+use super::wire::{DecodeError, EncodeError};
 
 /// Declares the methods of one class. A list in brackets before or after the arguments names the
 /// types of reserved ones.
@@ -34,11 +35,11 @@ macro_rules! class_methods {
             #[inline]
             #[allow(unused_variables)]
             fn read(
-                reader: &mut $crate::amqp::wire::Reader<'a>,
+                reader: &mut $crate::amqp::cursor::Reader<'a>,
             ) -> Result<Self, $crate::amqp::wire::DecodeError> {
-                $($(<$before as $crate::amqp::wire::Field<'_>>::read(reader)?;)*)?
-                $(let $field = $crate::amqp::wire::Field::read(reader)?;)*
-                $($(<$after as $crate::amqp::wire::Field<'_>>::read(reader)?;)*)?
+                $($(<$before as $crate::amqp::cursor::Field<'_>>::read(reader)?;)*)?
+                $(let $field = $crate::amqp::cursor::Field::read(reader)?;)*
+                $($(<$after as $crate::amqp::cursor::Field<'_>>::read(reader)?;)*)?
                 Ok(Self { $($field,)* })
             }
 
@@ -46,11 +47,11 @@ macro_rules! class_methods {
             #[allow(unused_variables)]
             fn write(
                 &self,
-                writer: &mut $crate::amqp::wire::Writer<'_>,
+                writer: &mut $crate::amqp::cursor::Writer<'_>,
             ) -> Result<(), $crate::amqp::wire::EncodeError> {
-                $($($crate::amqp::wire::Field::write(&<$before>::default(), writer)?;)*)?
-                $($crate::amqp::wire::Field::write(&self.$field, writer)?;)*
-                $($($crate::amqp::wire::Field::write(&<$after>::default(), writer)?;)*)?
+                $($($crate::amqp::cursor::Field::write(&<$before>::default(), writer)?;)*)?
+                $($crate::amqp::cursor::Field::write(&self.$field, writer)?;)*
+                $($($crate::amqp::cursor::Field::write(&<$after>::default(), writer)?;)*)?
                 Ok(())
             }
         }
