@@ -1,6 +1,7 @@
 //! The timer wheel beside what else could hold a hundred thousand deadlines.
 //!
 //! `cargo bench --bench timer`
+#![allow(clippy::disallowed_methods)]
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

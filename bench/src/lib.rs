@@ -62,6 +62,7 @@ fn calibrate(contender: &mut Contender<'_>) -> u64 {
     }
 }
 
+#[allow(clippy::disallowed_methods)]
 fn time(contender: &mut Contender<'_>, times: u64) -> Duration {
     let start = Instant::now();
     (contender.run)(times);

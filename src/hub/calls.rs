@@ -136,8 +136,11 @@ impl<C> Hub<C> {
 
     /// Runs timers that are due, the wall clock's first; at most [`TIMERS_PER_TURN`] of them.
     pub(super) fn run_timers(&mut self, cx: &mut C) -> usize {
-        let now = self.now;
-        let wall = (!self.calls.wall.is_empty()).then(|| (self.wall)());
+        if self.calls.wheel.is_empty() && self.calls.wall.is_empty() {
+            return 0;
+        }
+        let now = self.now();
+        let wall = (!self.calls.wall.is_empty()).then(self.wall);
         for called in 0..TIMERS_PER_TURN {
             let due = wall.and_then(|wall| self.calls.wall.pop_due(wall));
             let Some(key) = due.or_else(|| self.calls.wheel.pop_due(now)) else {

@@ -86,6 +86,7 @@ mod timer;
 mod waker;
 mod wall;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -117,7 +118,8 @@ pub struct Hub<C> {
     events: Events,
     sources: Sources<C>,
     calls: Calls<C>,
-    now: Instant,
+    /// The time of this turn, once somebody has asked.
+    now: Cell<Option<Instant>>,
     wall: fn() -> SystemTime,
     stopping: bool,
     counters: Counters,
@@ -143,13 +145,12 @@ impl<C> Hub<C> {
     /// # Errors
     /// If the process may not open another descriptor.
     pub fn new() -> io::Result<Self> {
-        let now = clock::now();
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_PER_TURN),
             sources: Sources::new(),
-            calls: Calls::new(now),
-            now,
+            calls: Calls::new(clock::now()),
+            now: Cell::new(None),
             wall: clock::wall,
             stopping: false,
             counters: Counters::default(),
@@ -171,7 +172,7 @@ impl<C> Hub<C> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
-        self.now = clock::now();
+        self.now.set(None);
         for event in &self.events {
             self.sources.report(event, &mut self.counters.stale);
         }
@@ -200,9 +201,12 @@ impl<C> Hub<C> {
         self.stopping = true;
     }
 
-    /// The time of this turn: read once, when the wait in the kernel ended.
+    /// The time of this turn: read when somebody first asks for it after the wait in the kernel, and
+    /// the same until the next wait.
     pub fn now(&self) -> Instant {
-        self.now
+        let now = self.now.get().unwrap_or_else(clock::now);
+        self.now.set(Some(now));
+        now
     }
 
     /// When the Hub wants a turn even if none of its descriptors is ready; `None` if never.
@@ -211,7 +215,7 @@ impl<C> Hub<C> {
     /// clock may be set at any time.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.sources.has_reports() {
-            return Some(self.now);
+            return Some(clock::now());
         }
         self.calls.next_deadline(self.wall)
     }

@@ -116,6 +116,7 @@ pub struct Ready {
 impl Ready {
     /// What the poller reports. An end or an error makes the direction ready: a read or write will
     /// not block then, it will say so.
+    #[inline]
     pub(super) fn from_event(event: &Event) -> Self {
         let (read_closed, write_closed) = (event.is_read_closed(), event.is_write_closed());
         let error = event.is_error();
@@ -129,6 +130,7 @@ impl Ready {
     }
 
     /// The part of it that somebody with this interest should hear.
+    #[inline]
     pub(super) fn masked(self, interest: Interest) -> Self {
         let (read, write) = (interest.is_read(), interest.is_write());
         Self {

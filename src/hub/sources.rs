@@ -175,6 +175,7 @@ impl<C> Sources<C> {
     }
 
     /// Queues whoever an event concerns. An event for a removed registration is counted.
+    #[inline]
     pub(super) fn report(&mut self, event: &Event, stale: &mut u64) {
         let leader = Key::from(event.token().0 as u64);
         let Some(registration) = self.registrations.get(leader) else {
@@ -314,6 +315,7 @@ impl<C> Sources<C> {
         Ok(())
     }
 
+    #[inline]
     fn enqueue(&mut self, key: Key, ready: Ready) {
         let Some(registration) = self.registrations.get_mut(key) else {
             return;
@@ -330,6 +332,7 @@ impl<C> Sources<C> {
 
     /// Takes a handler out of its slot, with what there is to tell it. `None` if the registration is
     /// gone, if its interest is, or if it is running (a turn within a turn).
+    #[inline]
     fn take(&mut self, key: Key, stale: &mut u64) -> Option<(Handler<C>, Ready)> {
         let Some(registration) = self.registrations.get_mut(key) else {
             *stale += 1;
