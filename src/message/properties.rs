@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::amqp::props::Properties;
+use crate::amqp::table::Table;
+
 /// The properties of a message apart from its headers, under AMQP's names. Absent ones are left
 /// out, as py-amqp leaves them out.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -46,4 +49,27 @@ pub struct MessageProperties {
     /// Obsolete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+}
+
+impl MessageProperties {
+    /// The same with `headers`, as a connection publishes them.
+    pub fn as_amqp<'a>(&'a self, headers: Table<'a>) -> Properties<'a> {
+        let short = |text: &'a Option<String>| text.as_deref().map(Into::into);
+        Properties {
+            content_type: short(&self.content_type),
+            content_encoding: short(&self.content_encoding),
+            headers: Some(headers),
+            delivery_mode: self.delivery_mode,
+            priority: self.priority,
+            correlation_id: short(&self.correlation_id),
+            reply_to: short(&self.reply_to),
+            expiration: short(&self.expiration),
+            message_id: short(&self.message_id),
+            timestamp: self.timestamp,
+            type_: short(&self.type_),
+            user_id: short(&self.user_id),
+            app_id: short(&self.app_id),
+            cluster_id: short(&self.cluster_id),
+        }
+    }
 }
