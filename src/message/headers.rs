@@ -88,7 +88,7 @@ fn write_array(array: Array<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
 }
 
 /// The recursion is as deep as tables may nest, which [`crate::amqp::table`] bounds.
-fn write_value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+pub(super) fn write_value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     match value {
         Value::LongStr(octets) => match std::str::from_utf8(octets) {
             Ok(text) => push_string(out, text),

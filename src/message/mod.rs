@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure: octets in, values out. No socket, no clock, no thread.
 //!
+//! - [`task`]: a received message, whatever its protocol, and why one cannot be run;
 //! - [`headers`]: header tables as JSON text, and back;
 //! - [`body`]: the arguments in a message's body, found but not decoded;
 //! - [`record`]: the pipe between main and a child;
@@ -16,3 +17,4 @@ pub mod json;
 pub mod moment;
 pub mod properties;
 pub mod record;
+pub mod task;
