@@ -171,3 +171,65 @@ fn close(fd: RawFd) {
     // SAFETY: as in `close_range`. The result does not matter: the number is free either way.
     unsafe { libc::close(fd) };
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::pipe::pipe;
+    use super::*;
+
+    #[test]
+    fn a_file_closes_with_its_last_handle() {
+        let (read, write) = pipe().unwrap();
+        let read = SharedFd::new(read);
+        let write = SharedFd::new(write);
+        let other = write.clone();
+        let slices = [IoSlice::new(b"he"), IoSlice::new(b"llo")];
+        assert_eq!(write.write_vectored(&slices).unwrap(), 5);
+        assert_eq!(read.pending().unwrap(), 5);
+        let mut buffer = [0; 8];
+        assert_eq!(read.read(&mut buffer).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"hello");
+
+        drop(write);
+        let error = read.read(&mut buffer).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::WouldBlock,
+            "the other handle is still there"
+        );
+        drop(other);
+        assert_eq!(read.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn flags_are_switched_one_by_one() {
+        let (read, _write) = pipe().unwrap();
+        let nonblocking = |fd: &OwnedFd| fcntl(fd, FcntlArg::F_GETFL).unwrap() & libc::O_NONBLOCK;
+        let inheritable = |fd: &OwnedFd| fcntl(fd, FcntlArg::F_GETFD).unwrap() == 0;
+        assert!(nonblocking(&read) != 0 && !inheritable(&read));
+        set_nonblocking(&read, false).unwrap();
+        set_inheritable(&read, true).unwrap();
+        assert!(nonblocking(&read) == 0 && inheritable(&read));
+        set_nonblocking(&read, true).unwrap();
+        set_inheritable(&read, false).unwrap();
+        assert!(nonblocking(&read) != 0 && !inheritable(&read));
+    }
+
+    #[test]
+    fn open_descriptors_are_listed_in_order() {
+        let (read, write) = pipe().unwrap();
+        let fds = open_fds().unwrap();
+        assert!(fds.is_sorted());
+        assert!(fds.contains(&read.as_raw_fd()) && fds.contains(&write.as_raw_fd()));
+    }
+
+    #[test]
+    fn the_gaps_leave_out_what_is_kept_and_the_standard_three() {
+        assert_eq!(gaps_between(&[]), [(3, u32::MAX)]);
+        assert_eq!(gaps_between(&[3, 4]), [(5, u32::MAX)]);
+        assert_eq!(
+            gaps_between(&[9, 1, 5, 5, -1]),
+            [(3, 4), (6, 8), (10, u32::MAX)]
+        );
+    }
+}

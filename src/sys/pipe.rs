@@ -37,7 +37,8 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty message (the peer would take it for
 /// the end of the file) or more than [`MAX_FDS`] descriptors;
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the peer's queue is full: nothing was sent;
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the peer is gone (without a SIGPIPE).
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the peer is gone, without a SIGPIPE, or
+/// [`ConnectionReset`](io::ErrorKind::ConnectionReset) the first time if it left messages unread.
 pub fn send_with_fds(sock: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if bytes.is_empty() || fds.len() > MAX_FDS {
         return Err(io::ErrorKind::InvalidInput.into());

@@ -21,7 +21,7 @@ pub use nix::sys::signal::Signal;
 /// that waits at that moment kill the process. A child inherits the mask, which is why every way
 /// into a new process goes through [`restore_defaults`].
 ///
-/// ```
+/// ```no_run
 /// use celeriac::sys::{process, signal::{self, Signal, SignalFd}};
 ///
 /// let signals = SignalFd::new(&[Signal::SIGUSR2])?;
@@ -144,5 +144,35 @@ pub fn name(number: i32) -> Option<&'static str> {
         #[cfg(target_os = "linux")]
         Err(_) if number == libc::SIGRTMAX() => Some("SIGRTMAX"),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ordinary_signal_has_a_name_that_reads_back() {
+        for number in 1..=31 {
+            let name = name(number).unwrap();
+            assert_eq!(name.parse::<Signal>().unwrap() as i32, number);
+        }
+        assert_eq!([0, -1, 32, 65].map(name), [None; 4]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_ends_of_the_real_time_signals_have_names_as_in_python() {
+        assert_eq!(
+            [34, 35, 64].map(name),
+            [Some("SIGRTMIN"), None, Some("SIGRTMAX")]
+        );
+    }
+
+    #[test]
+    fn nobody_signals_everybody() {
+        let init = Pid::new(1).unwrap();
+        let error = kill_group(init, Signal::SIGCONT).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     }
 }

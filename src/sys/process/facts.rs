@@ -1,6 +1,5 @@
 //! What the kernel knows about a process and its machine.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::thread;
@@ -57,20 +56,9 @@ pub fn thread_count() -> io::Result<u64> {
     stat_field(&fs::read_to_string("/proc/self/stat")?, 20)
 }
 
-/// Names this process in `ps` and `top`: the first 15 bytes of `title`, up to a NUL byte.
-///
-/// Best effort: nothing depends on it, so nothing is reported.
+/// Field `number`, from 3 on, of a `/proc/<pid>/stat` line, counted from 1 as proc(5) does.
 #[cfg(target_os = "linux")]
-pub fn set_title(title: &str) {
-    let text = title.split('\0').next().unwrap_or_default();
-    if let Ok(text) = CString::new(text) {
-        let _ = nix::sys::prctl::set_name(&text);
-    }
-}
-
-/// Field `number` of a `/proc/<pid>/stat` line, counted from 1 as proc(5) does.
-#[cfg(target_os = "linux")]
-fn stat_field(line: &str, number: usize) -> io::Result<u64> {
+pub(super) fn stat_field(line: &str, number: usize) -> io::Result<u64> {
     // Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses.
     let (_, rest) = line.rsplit_once(") ").ok_or(io::ErrorKind::InvalidData)?;
     let field = rest
@@ -81,9 +69,33 @@ fn stat_field(line: &str, number: usize) -> io::Result<u64> {
 }
 
 #[cfg(target_os = "linux")]
-fn configured(variable: nix::unistd::SysconfVar) -> io::Result<u64> {
+pub(super) fn configured(variable: nix::unistd::SysconfVar) -> io::Result<u64> {
     let value = nix::unistd::sysconf(variable)?.and_then(|value| u64::try_from(value).ok());
     value
         .filter(|&value| value > 0)
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::current;
+    use super::*;
+
+    #[test]
+    fn a_program_may_have_a_name_that_looks_like_fields() {
+        let line = "7 (a) 1 (b) S 42 7 7 0";
+        assert_eq!(stat_field(line, 4).unwrap(), 42);
+        assert!(stat_field(line, 40).is_err());
+        assert!(stat_field("", 4).is_err());
+    }
+
+    #[test]
+    fn this_process_has_memory_time_threads_and_a_machine() {
+        assert!(resident_memory(current()).unwrap() > 100_000);
+        assert!(cpu_time(current()).unwrap() < Duration::from_secs(3600));
+        assert!(thread_count().unwrap() >= 1);
+        assert!(cpu_count() >= 1);
+        assert!(load_average().iter().all(|load| load.is_finite()));
+        assert!(!host_name().is_empty());
+    }
 }

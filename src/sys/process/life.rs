@@ -31,7 +31,8 @@ pub enum Fork {
 ///
 /// # Errors
 /// Refused when this process has more than one thread: the child would inherit whatever locks the
-/// others hold at this moment (the allocator's among them), locked for ever. Else as fork(2).
+/// others hold at this moment (the allocator's among them), locked for ever. A thread that was just
+/// joined may count for a moment longer. Else as fork(2).
 #[allow(unsafe_code)]
 pub fn fork() -> io::Result<Fork> {
     let threads = thread_count()?;

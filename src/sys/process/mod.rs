@@ -8,15 +8,19 @@ use super::signal;
 mod facts;
 #[cfg(target_os = "linux")]
 mod life;
+#[cfg(target_os = "linux")]
+mod title;
 
 pub use facts::{cpu_count, host_name};
 #[cfg(target_os = "linux")]
-pub use facts::{cpu_time, load_average, resident_memory, set_title, thread_count};
+pub use facts::{cpu_time, load_average, resident_memory, thread_count};
 #[cfg(target_os = "linux")]
 pub use life::{
     Fork, become_subreaper, die_with_parent, exit_now, fork, new_session, reap,
     redirect_stdin_to_null, spawn, wait_for,
 };
+#[cfg(target_os = "linux")]
+pub use title::set_title;
 
 /// The number of one process.
 ///
@@ -87,4 +91,30 @@ pub fn current() -> Pid {
 /// An orphan sees its sub-reaper or init here, which is how a child notices that it was adopted.
 pub fn parent() -> Option<Pid> {
     Pid::new(nix::unistd::getppid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_process_can_be_named() {
+        assert_eq!([0, -1, i32::MIN].map(Pid::new), [None; 3]);
+        assert_eq!(Pid::new(17).map(Pid::raw), Some(17));
+        assert_eq!(current().to_string(), std::process::id().to_string());
+    }
+
+    #[test]
+    fn exits_read_as_billiard_words_them() {
+        let cases = [
+            (Exit::Code(0), "exitcode 0"),
+            (Exit::Code(155), "exitcode 155"),
+            (Exit::Signal(2), "signal 2 (SIGINT)"),
+            (Exit::Signal(15), "signal 15 (SIGTERM)"),
+            (Exit::Signal(99), "signal 99"),
+        ];
+        for (exit, text) in cases {
+            assert_eq!(exit.to_string(), text);
+        }
+    }
 }
