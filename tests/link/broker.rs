@@ -14,17 +14,17 @@ use mio::{Interest, Poll, Token};
 
 /// What the broker does with its clients.
 #[derive(Clone, Copy, Debug)]
-pub struct Script {
+pub(crate) struct Script {
     /// It says nothing, whatever comes.
-    pub silent: bool,
+    pub(crate) silent: bool,
     /// It closes the connection with this code instead of answering this method.
-    pub refuse: Option<(&'static str, u16)>,
+    pub(crate) refuse: Option<(&'static str, u16)>,
     /// The heartbeat it proposes, in seconds.
-    pub heartbeat: u16,
+    pub(crate) heartbeat: u16,
     /// The most it writes at once.
-    pub write_at_most: usize,
+    pub(crate) write_at_most: usize,
     /// The most it reads at once.
-    pub read_at_most: usize,
+    pub(crate) read_at_most: usize,
 }
 
 impl Default for Script {
@@ -41,19 +41,19 @@ impl Default for Script {
 }
 
 /// Listens on a port of its own; talks to its latest client.
-pub struct Broker {
+pub(crate) struct Broker {
     listener: TcpListener,
     token: usize,
     client: Option<Client>,
-    pub script: Script,
+    pub(crate) script: Script,
     /// Names of the methods that came, over all clients.
-    pub heard: Vec<String>,
+    pub(crate) heard: Vec<String>,
     /// What the latest login said.
-    pub login: Vec<u8>,
+    pub(crate) login: Vec<u8>,
     /// What the latest connection.open asked for.
-    pub vhost: String,
+    pub(crate) vhost: String,
     /// Body octets that came.
-    pub body: usize,
+    pub(crate) body: usize,
 }
 
 struct Client {
@@ -66,12 +66,14 @@ struct Client {
 /// A closed descriptor leaves the poll by itself.
 fn watch(fd: RawFd, poll: &Poll, token: usize) {
     let interest = Interest::READABLE | Interest::WRITABLE;
-    poll.registry().register(&mut SourceFd(&fd), Token(token), interest).expect("registered");
+    poll.registry()
+        .register(&mut SourceFd(&fd), Token(token), interest)
+        .expect("registered");
 }
 
 impl Broker {
     /// `address` may have port 0. `token` and the one after it are for this broker alone.
-    pub fn listen(address: SocketAddr, poll: &Poll, token: usize) -> Self {
+    pub(crate) fn listen(address: SocketAddr, poll: &Poll, token: usize) -> Self {
         let listener = TcpListener::bind(address).expect("a port to listen on");
         listener.set_nonblocking(true).expect("nonblocking");
         watch(listener.as_raw_fd(), poll, token);
@@ -87,24 +89,24 @@ impl Broker {
         }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("an address")
     }
 
     /// Ends the connection as a crash does.
-    pub fn drop_client(&mut self) {
+    pub(crate) fn drop_client(&mut self) {
         self.client = None;
     }
 
     /// Queues a method for the client.
-    pub fn send<'m>(&mut self, channel: u16, method: impl Into<Method<'m>>) {
+    pub(crate) fn send<'m>(&mut self, channel: u16, method: impl Into<Method<'m>>) {
         if let Some(client) = &mut self.client {
             put_method(&mut client.output, channel, &method.into(), 0).expect("a method");
         }
     }
 
     /// Queues a message for the client's channel 1.
-    pub fn deliver(&mut self, number: u64, body: &[u8]) {
+    pub(crate) fn deliver(&mut self, number: u64, body: &[u8]) {
         let deliver = basic::Deliver {
             consumer_tag: "1".into(),
             delivery_tag: number,
@@ -120,7 +122,7 @@ impl Broker {
 
     /// Accepts, reads, answers, writes, as far as that goes without waiting. Whether anything was
     /// done.
-    pub fn work(&mut self, poll: &Poll) -> bool {
+    pub(crate) fn work(&mut self, poll: &Poll) -> bool {
         let mut busy = self.accept(poll);
         busy |= self.read();
         if !self.script.silent {
@@ -130,7 +132,9 @@ impl Broker {
     }
 
     fn accept(&mut self, poll: &Poll) -> bool {
-        let Ok((stream, _)) = self.listener.accept() else { return false };
+        let Ok((stream, _)) = self.listener.accept() else {
+            return false;
+        };
         stream.set_nonblocking(true).expect("nonblocking");
         watch(stream.as_raw_fd(), poll, self.token + 1);
         let (input, output) = (Vec::new(), Vec::new());

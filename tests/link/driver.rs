@@ -22,7 +22,7 @@ const LINK: Token = Token(0);
 
 /// What a link reported, without borrowing from it.
 #[derive(Debug, PartialEq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Connecting(String),
     Up(u32),
     ChannelOpen,
@@ -43,19 +43,19 @@ pub enum Seen {
     Closed,
 }
 
-pub struct Driver {
+pub(crate) struct Driver {
     poll: Poll,
     events: Events,
-    pub link: Link,
-    pub now: Instant,
-    pub seen: Vec<Seen>,
-    pub brokers: Vec<Broker>,
+    pub(crate) link: Link,
+    pub(crate) now: Instant,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) brokers: Vec<Broker>,
     registered: Option<(SharedFd, u64)>,
     again: bool,
 }
 
 /// `amqp://` URLs of these addresses.
-pub fn urls(addresses: &[SocketAddr]) -> Vec<BrokerUrl> {
+pub(crate) fn urls(addresses: &[SocketAddr]) -> Vec<BrokerUrl> {
     let url = |address| {
         format!("amqp://bob:secret@{address}/v")
             .parse()
@@ -66,7 +66,7 @@ pub fn urls(addresses: &[SocketAddr]) -> Vec<BrokerUrl> {
 
 impl Driver {
     /// A link to brokers that listen.
-    pub fn with_brokers(count: usize) -> Self {
+    pub(crate) fn with_brokers(count: usize) -> Self {
         let mut driver = Self::new(Settings::new(Vec::new(), "test"));
         for _ in 0..count {
             driver.listen(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -76,7 +76,7 @@ impl Driver {
         driver
     }
 
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let now = clock::now();
         Self {
             poll: Poll::new().expect("a poll"),
@@ -91,7 +91,7 @@ impl Driver {
     }
 
     /// One more broker.
-    pub fn listen(&mut self, address: SocketAddr) -> &mut Broker {
+    pub(crate) fn listen(&mut self, address: SocketAddr) -> &mut Broker {
         let token = 1 + 2 * self.brokers.len();
         self.brokers
             .push(Broker::listen(address, &self.poll, token));
@@ -100,7 +100,7 @@ impl Driver {
 
     /// Connects, and forgets what was seen on the way.
     #[track_caller]
-    pub fn come_up(&mut self) {
+    pub(crate) fn come_up(&mut self) {
         self.link.connect(self.now);
         self.run_until(|driver| driver.link.is_up());
         self.seen.clear();
@@ -108,7 +108,7 @@ impl Driver {
 
     /// Lets everybody work until the condition holds.
     #[track_caller]
-    pub fn run_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+    pub(crate) fn run_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         let give_up = clock::now() + PATIENCE;
         while !done(self) {
             assert!(
@@ -122,13 +122,13 @@ impl Driver {
 
     /// Lets everybody work until the link has reported something that passes.
     #[track_caller]
-    pub fn run_until_seen(&mut self, passes: impl Fn(&Seen) -> bool) {
+    pub(crate) fn run_until_seen(&mut self, passes: impl Fn(&Seen) -> bool) {
         self.run_until(|driver| driver.seen.iter().any(&passes));
     }
 
     /// Moves the clock to the link's deadline.
     #[track_caller]
-    pub fn expire(&mut self) -> Duration {
+    pub(crate) fn expire(&mut self) -> Duration {
         let deadline = self.link.deadline().expect("a deadline");
         let passed = deadline.saturating_duration_since(self.now);
         self.now = self.now.max(deadline);
@@ -173,13 +173,13 @@ impl Driver {
     }
 
     /// Lets a broker write all it has and then hang up, before the link looks.
-    pub fn finish_broker(&mut self, index: usize) {
+    pub(crate) fn finish_broker(&mut self, index: usize) {
         while self.brokers[index].work(&self.poll) {}
         self.brokers[index].drop_client();
     }
 
     /// Tells the link that its descriptor is ready.
-    pub fn ready(&mut self, closed: bool) {
+    fn ready(&mut self, closed: bool) {
         self.again = self.link.handle_ready(closed, self.now) == Turn::Again;
         self.collect();
         self.register();
@@ -209,7 +209,7 @@ impl Driver {
         self.registered = wanted;
     }
 
-    pub fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         while let Some(event) = self.link.poll_event() {
             self.seen.push(match event {
                 LinkEvent::Connecting { url } => Seen::Connecting(url.to_string()),
