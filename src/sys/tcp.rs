@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_raw, getpeername,
-    getsockopt, setsockopt, socket, sockopt,
+    getsockname, getsockopt, setsockopt, socket, sockopt,
 };
 
 use super::fd::{set_inheritable, set_nonblocking};
@@ -36,7 +36,9 @@ pub fn connect(address: SocketAddr) -> io::Result<OwnedFd> {
 /// Whether a socket of [`connect`] is connected by now; `false` while that is still undecided.
 ///
 /// # Errors
-/// The attempt failed, for this reason. The socket is of no further use.
+/// The attempt failed, for this reason. The socket is of no further use. That includes a socket that
+/// has reached itself: the kernel may pick, as the port to call from, the very port that is called,
+/// if nobody listens there. It would be answered by its own echo, and keep the port from its owner.
 pub fn is_connected(fd: impl AsFd) -> io::Result<bool> {
     let fd = fd.as_fd();
     match getsockopt(&fd, sockopt::SocketError)? {
@@ -44,6 +46,9 @@ pub fn is_connected(fd: impl AsFd) -> io::Result<bool> {
         number => return Err(io::Error::from_raw_os_error(number)),
     }
     match getpeername::<SockaddrStorage>(fd.as_raw_fd()) {
+        Ok(peer) if peer == getsockname::<SockaddrStorage>(fd.as_raw_fd())? => {
+            Err(nix::Error::ECONNREFUSED.into())
+        }
         Ok(_) => Ok(true),
         Err(nix::Error::ENOTCONN) => Ok(false),
         Err(error) => Err(error.into()),
@@ -91,6 +96,8 @@ fn whole<N: TryInto<u32>>(number: N) -> u32 {
 mod tests {
     use std::net::TcpListener;
 
+    use nix::sys::socket::bind;
+
     use super::*;
 
     #[test]
@@ -128,6 +135,23 @@ mod tests {
             },
             Err(error) => error,
         };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_socket_that_reached_itself_counts_as_refused() {
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::empty(),
+            None,
+        )
+        .expect("a socket");
+        let any = SockaddrStorage::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        bind(fd.as_raw_fd(), &any).expect("a port");
+        let own = getsockname::<SockaddrStorage>(fd.as_raw_fd()).expect("an address");
+        connect_raw(fd.as_raw_fd(), &own).expect("both ends are one");
+        let error = is_connected(&fd).expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }
