@@ -1,31 +1,12 @@
-//! What the kernel knows about a process and its machine.
+//! What `/proc` tells about a process and its machine.
 
 use std::fs;
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 use super::Pid;
 
-/// How many processors this process may use at once; at least one.
-///
-/// Celery counts the processors of the machine; this also honours the CPU affinity and the cgroup
-/// quota of a container, so that the default concurrency fits what is really there.
-pub fn cpu_count() -> usize {
-    thread::available_parallelism().map_or(1, Into::into)
-}
-
-/// The machine's name, as `gethostname` has it; `localhost` when it has none that is text.
-pub fn host_name() -> String {
-    let name = nix::unistd::gethostname()
-        .ok()
-        .and_then(|name| name.into_string().ok());
-    name.filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".to_owned())
-}
-
 /// The 1, 5 and 15 minute load averages; zeroes when the kernel does not tell.
-#[cfg(target_os = "linux")]
 pub fn load_average() -> [f64; 3] {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let mut numbers = text.split(' ').map_while(|word| word.parse().ok());
@@ -33,7 +14,6 @@ pub fn load_average() -> [f64; 3] {
 }
 
 /// How many bytes of memory `pid` has resident: its own pages and those it shares.
-#[cfg(target_os = "linux")]
 pub fn resident_memory(pid: Pid) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/statm"))?;
     let pages: Option<u64> = text.split(' ').nth(1).and_then(|word| word.parse().ok());
@@ -42,7 +22,6 @@ pub fn resident_memory(pid: Pid) -> io::Result<u64> {
 
 /// The processor time `pid` has used, in user and in system mode, with its waited-for children not
 /// counted. Counted in ticks of usually 10 ms.
-#[cfg(target_os = "linux")]
 pub fn cpu_time(pid: Pid) -> io::Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks = stat_field(&text, 14)? + stat_field(&text, 15)?;
@@ -51,13 +30,11 @@ pub fn cpu_time(pid: Pid) -> io::Result<Duration> {
 }
 
 /// How many threads this process has.
-#[cfg(target_os = "linux")]
 pub fn thread_count() -> io::Result<u64> {
     stat_field(&fs::read_to_string("/proc/self/stat")?, 20)
 }
 
 /// Field `number`, from 3 on, of a `/proc/<pid>/stat` line, counted from 1 as proc(5) does.
-#[cfg(target_os = "linux")]
 pub(super) fn stat_field(line: &str, number: usize) -> io::Result<u64> {
     // Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses.
     let (_, rest) = line.rsplit_once(") ").ok_or(io::ErrorKind::InvalidData)?;
@@ -68,7 +45,6 @@ pub(super) fn stat_field(line: &str, number: usize) -> io::Result<u64> {
     field.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-#[cfg(target_os = "linux")]
 pub(super) fn configured(variable: nix::unistd::SysconfVar) -> io::Result<u64> {
     let value = nix::unistd::sysconf(variable)?.and_then(|value| u64::try_from(value).ok());
     value
@@ -76,7 +52,7 @@ pub(super) fn configured(variable: nix::unistd::SysconfVar) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::super::current;
     use super::*;
@@ -90,12 +66,10 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_memory_time_threads_and_a_machine() {
+    fn this_process_has_memory_time_and_threads_on_a_machine() {
         assert!(resident_memory(current()).unwrap() > 100_000);
         assert!(cpu_time(current()).unwrap() < Duration::from_secs(3600));
         assert!(thread_count().unwrap() >= 1);
-        assert!(cpu_count() >= 1);
         assert!(load_average().iter().all(|load| load.is_finite()));
-        assert!(!host_name().is_empty());
     }
 }

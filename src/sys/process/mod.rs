@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::thread;
 
 use super::signal;
 
+#[cfg(target_os = "linux")]
 mod facts;
 #[cfg(target_os = "linux")]
 mod life;
 #[cfg(target_os = "linux")]
 mod title;
 
-pub use facts::{cpu_count, host_name};
 #[cfg(target_os = "linux")]
 pub use facts::{cpu_time, load_average, resident_memory, thread_count};
 #[cfg(target_os = "linux")]
@@ -93,6 +94,23 @@ pub fn parent() -> Option<Pid> {
     Pid::new(nix::unistd::getppid().as_raw())
 }
 
+/// How many processors this process may use at once; at least one.
+///
+/// Celery counts the processors of the machine; this also honours the CPU affinity and the cgroup
+/// quota of a container, so that the default concurrency fits what is really there.
+pub fn cpu_count() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// The machine's name, as `gethostname` has it; `localhost` when it has none that is text.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +120,12 @@ mod tests {
         assert_eq!([0, -1, i32::MIN].map(Pid::new), [None; 3]);
         assert_eq!(Pid::new(17).map(Pid::raw), Some(17));
         assert_eq!(current().to_string(), std::process::id().to_string());
+    }
+
+    #[test]
+    fn there_is_a_processor_and_a_name() {
+        assert!(cpu_count() >= 1);
+        assert!(!host_name().is_empty());
     }
 
     #[test]
