@@ -1,0 +1,111 @@
+"""Fixtures of the stories: one RabbitMQ a session, queues and processes of their own for each test.
+
+Options: ``--worker celery`` runs the same stories against Celery's own worker, which shows whether a story tells
+the truth about Celery; stories about what celeriac does on purpose otherwise are marked ``celeriac``.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from harness import Client, Raw, Worker, celeriac_binary
+from rabbitmq import RabbitMQ
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--worker", choices=["celeriac", "celery"], default="celeriac", help="the worker under test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "celeriac(why): a deliberate deviation from Celery, or a promise beyond it")
+    if config.getoption("--worker") == "celeriac":
+        celeriac_binary()  # a missing build is one clear error, not a hundred
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--worker") == "celery":
+        for item in items:
+            mark = item.get_closest_marker("celeriac")
+            if mark:
+                item.add_marker(pytest.mark.skip(reason=f"celeriac only: {mark.args[0]}"))
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[RabbitMQ]:
+    """The session's broker. A test that disturbs it starts one of its own."""
+    with RabbitMQ() as running:
+        prepare(running)
+        yield running
+
+
+def prepare(broker: RabbitMQ, vhost: str = "/") -> None:
+    """What is rejected from a task queue of the tests goes to the exchange `dead`."""
+    policy = json.dumps({"dead-letter-exchange": "dead"})
+    broker.control("set_policy", "-p", vhost, "--apply-to", "queues", "dead", r"^t\.", policy)
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    """`celeriac` or `celery`."""
+    return request.config.getoption("--worker")
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue name of the test's own."""
+    return f"t.{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_worker(kind: str, broker: RabbitMQ, queue: str, tmp_path: pathlib.Path) -> Iterator[Callable[..., Worker]]:
+    """Starts workers on the test's queue, and ends them with the test. See `Worker` for the options."""
+    workers: list[Worker] = []
+
+    def make(url: str | None = None, *, ready: bool = True, on: str | None = None, **options: Any) -> Worker:
+        worker = Worker(kind, url or broker.url, on or queue, tmp_path, **options)
+        workers.append(worker)
+        return worker.wait_ready() if ready else worker
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    """A worker of two children, ready, on the test's queue."""
+    return make_worker()
+
+
+@pytest.fixture
+def client(broker: RabbitMQ, queue: str) -> Iterator[Client]:
+    """A Celery client that sends to the test's queue."""
+    made = Client(broker.url, queue)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def raw(broker: RabbitMQ, queue: str) -> Iterator[Raw]:
+    """Raw access to the broker; the test's queue and its dead-letter queue are declared."""
+    made = Raw(broker, broker.url)
+    made.declare(queue)
+    yield made
+    made.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failure shows the log of every worker in it."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed:
+        directory = getattr(item, "funcargs", {}).get("tmp_path")
+        for log in sorted(directory.glob("*.log")) if directory else []:
+            report.sections.append((f"worker's log ({log.name})", log.read_text(errors="replace")[-6000:]))

@@ -1,0 +1,179 @@
+"""The broker comes, goes, refuses and is silent."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import prepare
+from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
+from rabbitmq import RabbitMQ, free_port
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[RabbitMQ]:
+    """A broker that the tests of this file may stop."""
+    with RabbitMQ() as running:
+        prepare(running)
+        yield running
+
+
+def test_a_restart_of_the_broker(make_worker, fragile: RabbitMQ, queue: str) -> None:
+    worker = make_worker(fragile.url)
+    before = Client(fragile.url, queue)
+    assert before.call("demo.add", 2, 3) == 5
+    before.close()
+    children = {child.pid for child in worker.pool()}
+
+    fragile.stop()
+    worker.wait_log(r"WARNING/MainProcess\] consumer: Connection to broker lost\. Trying to re-establish the connection\.\.\.")
+    worker.wait_log(
+        r"ERROR/MainProcess\] consumer: Cannot connect to amqp://guest:\*\*@127\.0\.0\.1:\d+//: .*\n"
+        r"Trying again in 2\.00 seconds\.\.\. \(1/100\)"
+    )
+    fragile.start()
+    worker.wait_log(r"Connected to amqp://guest:\*\*@127\.0\.0\.1:\d+//", times=2, timeout=20)
+
+    after = Client(fragile.url, queue)
+    try:
+        assert after.call("demo.add", 2, 3) == 5
+        assert {child.pid for child in worker.pool()} == children, "the children did not notice"
+    finally:
+        after.close()
+
+
+def test_what_was_sent_while_the_worker_was_away_is_served(make_worker, fragile: RabbitMQ, queue: str) -> None:
+    client = Client(fragile.url, queue)
+    try:
+        client.app.conf.task_always_eager = False
+        waiting = client.send("demo.add", (2, 3))
+        make_worker(fragile.url)
+        assert waiting.get(timeout=TIMEOUT) == 5
+    finally:
+        client.close()
+
+
+def test_a_task_runs_on_while_the_connection_is_lost(make_worker, broker: RabbitMQ, client: Client, queue: str) -> None:
+    """Only the worker's connections are closed; the client keeps its own, and gets its result over the new one."""
+    broker.control("add_user", queue, "secret")
+    broker.control("set_permissions", queue, ".*", ".*", ".*")
+    worker = make_worker(broker.url_of(user=queue, password="secret"), loglevel="DEBUG")
+    running = client.send("demo.sleep", (2,))
+    child = worker.child_running(running.id)
+    broker.control("close_all_user_connections", queue, "by the test")
+    worker.wait_log(r"Connection to broker lost")
+    worker.wait_log(r"Connected to ", times=2)
+    assert running.get(timeout=TIMEOUT) == 2
+    assert child.alive()
+    assert client.call("demo.add", 2, 3) == 5
+    broker.control("delete_user", queue)
+
+
+def test_the_queue_is_deleted_under_the_worker(worker: Worker, client: Client, raw: Raw, queue: str) -> None:
+    assert client.call("demo.add", 2, 3) == 5
+    raw.channel.queue_delete(queue)
+    fresh = Client(client.app.conf.broker_url, queue)  # declares the queue before it sends
+    try:
+        assert fresh.send("demo.add", (2, 3)).get(timeout=TIMEOUT) == 5
+    finally:
+        fresh.close()
+
+
+def test_the_second_url_of_a_list_is_used_when_the_first_is_refused(make_worker, broker: RabbitMQ, client: Client) -> None:
+    dead = f"amqp://guest:guest@127.0.0.1:{free_port()}//"
+    worker = make_worker(f"{dead};{broker.url}")
+    worker.wait_log(r"Cannot connect to .*\n?Will retry using next failover\.")
+    assert client.call("demo.add", 2, 3) == 5
+
+
+def test_the_second_url_of_a_list_is_used_when_the_first_is_silent(make_worker, broker: RabbitMQ, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        make_worker(f"amqp://guest:guest@127.0.0.1:{port}//;{broker.url}")
+        assert client.call("demo.add", 2, 3) == 5
+
+
+def test_a_broker_that_is_not_there_yet(make_worker, kind: str) -> None:
+    """The worker waits, says so, and hears a TERM while it waits."""
+    port = free_port()
+    worker = make_worker(f"amqp://guest:guest@127.0.0.1:{port}//", ready=False)
+    worker.wait_log(
+        rf"ERROR/MainProcess\] consumer: Cannot connect to amqp://guest:\*\*@127\.0\.0\.1:{port}//: .*\n"
+        r"Trying again in 2\.00 seconds\.\.\. \(1/100\)",
+        timeout=20,
+    )
+    with elapsed() as since:
+        assert worker.stop() == 0
+        if kind == "celeriac":
+            assert since() < 1
+
+
+def test_a_wrong_password_is_said_and_ends_the_worker(make_worker, broker: RabbitMQ) -> None:
+    worker = make_worker(broker.url_of(user="nobody", password="wr0ng-passw0rd"), ready=False)
+    assert worker.wait(30) == 1
+    assert re.search(r"ACCESS_REFUSED|403", worker.log)
+    assert "wr0ng-passw0rd" not in worker.log + worker.output
+
+
+def test_a_wrong_vhost_is_named_and_does_not_spin(make_worker, broker: RabbitMQ, kind: str) -> None:
+    worker = make_worker(broker.url_of(vhost="not there"), ready=False)
+    worker.wait_log(r"not there", timeout=20)
+    if kind == "celery":
+        return  # it retries without a pause
+    with elapsed() as since:
+        while worker.alive() and since() < 3:
+            with contextlib.suppress(AssertionError):
+                worker.wait(0.2)
+    attempts = len(re.findall(r"^\[.*not there", worker.log, re.MULTILINE))
+    assert attempts <= 4, worker.log
+    if not worker.alive():
+        assert worker.wait() == 1
+
+
+def test_a_vhost_of_any_name(make_worker, broker: RabbitMQ, queue: str) -> None:
+    vhost = "a b/ż"
+    broker.control("add_vhost", vhost)
+    broker.control("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    url = broker.url_of(vhost=vhost)
+    make_worker(url)
+    client = Client(url, queue)
+    try:
+        assert client.call("demo.add", 2, 3) == 5
+    finally:
+        client.close()
+
+
+@pytest.mark.celeriac("robust against what is not a broker at all")
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\x00\x00\x08\x00", b"\xff" * 4096, b""])
+def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(TIMEOUT)
+        port = server.getsockname()[1]
+        worker = make_worker(f"amqp://guest:guest@127.0.0.1:{port}//", ready=False)
+        peer, _ = server.accept()
+        with peer:
+            with contextlib.suppress(OSError):
+                peer.sendall(greeting)
+        worker.wait_log(r"Cannot connect to ", timeout=20)
+        assert worker.alive()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait() == 0
+
+
+def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, queue: str) -> None:
+    broker.control("add_user", queue, "secret")
+    broker.control("set_permissions", queue, ".*", ".*", ".*")
+    worker = make_worker(broker.url_of(user=queue, password="secret"))
+
+    def connections() -> int:
+        return broker.control("list_connections", "user", "--no-table-headers").split().count(queue)
+
+    wait_until(lambda: connections() > 0, "a connection of the worker's")
+    assert worker.stop() == 0
+    wait_until(lambda: connections() == 0, "no connection of the worker's")
+    broker.control("delete_user", queue)
