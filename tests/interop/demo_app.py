@@ -8,9 +8,17 @@ import time
 from typing import Any
 
 from celery import Celery, Task
+from celery.signals import task_prerun
+from celery.utils.log import get_logger
 
 app = Celery("demo")
 app.conf.update(broker_connection_retry_on_startup=True, worker_cancel_long_running_tasks_on_connection_loss=False)
+
+
+@task_prerun.connect
+def say_where(task_id: str, task: Task, **_: Any) -> None:
+    """Celery means to log this line in main at DEBUG, but decides before the level is set. The stories need the pid."""
+    get_logger("demo").debug("Task accepted: %s[%s] pid:%s", task.name, task_id, os.getpid())
 
 
 @app.task(name="demo.add")

@@ -91,6 +91,7 @@ def test_the_second_url_of_a_list_is_used_when_the_first_is_refused(make_worker,
     assert client.call("demo.add", 2, 3) == 5
 
 
+@pytest.mark.celeriac("Celery's children take the first URL only, and lose the result")
 def test_the_second_url_of_a_list_is_used_when_the_first_is_silent(make_worker, broker: RabbitMQ, client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -64,7 +64,7 @@ def test_what_is_logged_of_a_task(worker: Worker, client: Client) -> None:
     stamp = r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: INFO/"
     worker.wait_log(rf"{stamp}MainProcess\] Task demo\.echo\[{result.id}\] received$")
     worker.wait_log(
-        rf"{stamp}ForkPoolWorker-\d+\] Task demo\.echo\[{result.id}\] succeeded in \d[\d.e-]*s: \"a 'quoted' word\"$"
+        rf"{stamp}ForkPoolWorker-\d+\] Task demo\.echo\[{result.id}\] succeeded in \d[\d.e-]*s: 'a \\'quoted\\' word'$"
     )
 
 

@@ -39,6 +39,7 @@ def without(name: str) -> dict[str, Any]:
     return headers
 
 
+IN_CHILD = "finds out in the child, where it is too late to refuse"
 POISON = "ends Celery's worker"
 UNKNOWN = r"WARNING/MainProcess\] Received and deleted unknown message\.  Wrong destination\?!\?"
 INVALID = r"ERROR/MainProcess\] Received invalid task message: "
@@ -62,10 +63,10 @@ CASES = [
     Case("body is an empty list", INVALID, REJECTED, body="[]", deviates=POISON),
     Case("body has two elements", INVALID, REJECTED, body="[[2, 3], {}]", deviates=POISON),
     Case("body has four elements", INVALID, REJECTED, body="[[2, 3], {}, {}, {}]", deviates=POISON),
-    Case("args are a number", INVALID + ".*args", REJECTED, body=task_body(5), deviates="fails in the child instead"),
-    Case("args are an object", INVALID + ".*args", REJECTED, body=task_body({"x": 1}), deviates="fails in the child instead"),
-    Case("kwargs are a list", INVALID + ".*(?i:kwargs|keyword)", REJECTED, body=task_body(kwargs=[1])),
-    Case("kwargs are a string", INVALID + ".*(?i:kwargs|keyword)", REJECTED, body=task_body(kwargs="x")),
+    Case("args are a number", INVALID + ".*args", REJECTED, body=task_body(5), deviates=IN_CHILD),
+    Case("args are an object", INVALID + ".*args", REJECTED, body=task_body({"x": 1}), deviates=IN_CHILD),
+    Case("kwargs are a list", INVALID + ".*(?i:kwargs|keyword)", REJECTED, body=task_body(kwargs=[1]), deviates=IN_CHILD),
+    Case("kwargs are a string", INVALID + ".*(?i:kwargs|keyword)", REJECTED, body=task_body(kwargs="x"), deviates=IN_CHILD),
     # ---- headers ----
     Case("no task name, body a list", UNKNOWN, REJECTED, headers=without("task")),
     Case("no headers, body a list", UNKNOWN, REJECTED, headers=None),
@@ -78,9 +79,9 @@ CASES = [
     Case("task is a number", INVALID + ".*task", REJECTED, headers=task_headers() | {"task": 5}, deviates="unregistered"),
     Case("task is a table", INVALID + ".*task", REJECTED, headers=task_headers() | {"task": {"a": 1}}, deviates=POISON),
     Case("task is a list", INVALID + ".*task", REJECTED, headers=task_headers() | {"task": ["a"]}, deviates=POISON),
-    Case("eta is a word", INVALID + ".*eta", REJECTED, headers=task_headers(eta="tomorrow")),
-    Case("eta is a table", INVALID + ".*eta", REJECTED, headers=task_headers(eta={"a": 1})),
-    Case("expires is a word", INVALID + ".*expires", REJECTED, headers=task_headers(expires="tomorrow")),
+    Case("eta is a word", INVALID + ".*(?i:eta)", REJECTED, headers=task_headers(eta="tomorrow")),
+    Case("eta is a table", INVALID + ".*(?i:eta)", REJECTED, headers=task_headers(eta={"a": 1})),
+    Case("expires is a word", INVALID + ".*(?i:expires)", REJECTED, headers=task_headers(expires="tomorrow")),
     Case("timelimit is a word", INVALID + ".*timelimit", REJECTED, headers=task_headers(timelimit="soon"), deviates=POISON),
     Case("timelimit has one element", INVALID + ".*timelimit", REJECTED, headers=task_headers(timelimit=[1]), deviates=POISON),
     Case("timelimit is of words", INVALID + ".*timelimit", REJECTED, headers=task_headers(timelimit=["a", "b"]), deviates=POISON),
@@ -90,15 +91,13 @@ CASES = [
         r"application/x-nope",
         REJECTED,
         properties={"content_type": "application/x-nope"},
-        deviates="an unknown type is plain bytes to it",
     ),
     Case("content type not accepted", r"pickle|application/x-python-serialize", REJECTED, properties={"content_type": "application/x-python-serialize"}),
-    Case("content encoding unknown", r"ebcdic-nope", ACKED, properties={"content_encoding": "ebcdic-nope"}),
     Case("compression unknown", r"application/x-nope", ACKED, headers=task_headers(compression="application/x-nope")),
     Case("compressed body is none", UNDECODABLE, ACKED, headers=task_headers(compression="application/x-gzip")),
     # ---- protocol 1 ----
     Case("protocol 1, kwargs are a list", INVALID + ".*(?i:kwargs|keyword|mapping)", REJECTED, headers=None, body=json.dumps(V1 | {"kwargs": [1]})),
-    Case("protocol 1, eta is a word", INVALID + ".*eta", REJECTED, headers=None, body=json.dumps(V1 | {"eta": "tomorrow"})),
+    Case("protocol 1, eta is a word", INVALID + ".*(?i:eta)", REJECTED, headers=None, body=json.dumps(V1 | {"eta": "tomorrow"})),
     Case("protocol 1, task is a number", r"5", REJECTED, headers=None, body=json.dumps(V1 | {"task": 5})),
     Case("protocol 1, task is a list", r"task", REJECTED, headers=None, body=json.dumps(V1 | {"task": ["a"]}), deviates=POISON),
     Case("protocol 1, unregistered", r"Received unregistered task of type 'nobody\.knows'", REJECTED, headers=None, body=json.dumps(V1 | {"task": "nobody.knows"})),
@@ -183,6 +182,13 @@ def test_odd_headers_run_or_are_refused_but_never_end_the_worker(scene: Scene, k
     assert scene.client.call("demo.add", 2, 3) == 5
     wait_until(lambda: scene.raw.counts(scene.queue) == (0, 0), "nothing left at the broker")
     assert scene.worker.alive()
+
+
+def test_the_content_encoding_of_json_does_not_matter(scene: Scene) -> None:
+    """JSON says itself how it is encoded; Celery does not look at the property."""
+    headers = task_headers()
+    scene.raw.publish(scene.queue, task_body(), headers, content_encoding="ebcdic-nope")
+    scene.worker.wait_log(rf"demo\.add\[{headers['id']}\] succeeded")
 
 
 @pytest.mark.celeriac("Python's recursion limit decides in Celery")

@@ -58,6 +58,7 @@ def test_tasks_start_in_the_order_of_their_times(worker: Worker, client: Client)
     sent = [client.send("demo.echo", (word,), eta=base + seconds(late)) for late, word in moments.items()]
     for result in sent:
         result.get(timeout=TIMEOUT)
+    worker.wait_log("succeeded", times=3)
     ended = re.findall(r"succeeded in \S+: '(\w+)'", worker.log)
     assert ended == ["first", "middle", "last"]
 
