@@ -150,3 +150,63 @@ pub(super) fn parse_request(packet: &[u8]) -> Option<u32> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_what_the_protocol_says_and_read_back() {
+        let forked = Reply::Forked {
+            number: 7,
+            pid: Pid::new(4711).unwrap(),
+        };
+        assert_eq!(forked.packet(), "forked 7 4711");
+        let failed = Reply::Failed {
+            number: 7,
+            reason: "no more processes (os error 11)".into(),
+        };
+        assert_eq!(failed.packet(), "failed 7 no more processes (os error 11)");
+        for reply in [forked, failed] {
+            assert_eq!(Reply::parse(reply.packet().as_bytes()), Some(reply));
+        }
+        assert_eq!(parse_request(b"fork 7"), Some(7));
+    }
+
+    #[test]
+    fn a_reason_of_any_length_fits() {
+        let failed = Reply::Failed {
+            number: u32::MAX,
+            reason: "\u{1F96C}".repeat(1000),
+        };
+        assert!(failed.packet().len() <= MAX_PACKET);
+        assert!(Reply::parse(failed.packet().as_bytes()).is_some());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let packets: [&[u8]; 9] = [
+            b"",
+            b"forked",
+            b"forked 7",
+            b"forked 7 ",
+            b"forked 7 0",
+            b"forked 7 -1",
+            b"forked x 1",
+            b"spooned 7 1",
+            b"forked 7 \xff",
+        ];
+        for packet in packets {
+            assert_eq!(Reply::parse(packet), None, "{}", packet.escape_ascii());
+        }
+        for packet in [
+            &b"fork"[..],
+            b"fork ",
+            b"fork -1",
+            b"fork 4294967296",
+            b"knife 1",
+        ] {
+            assert_eq!(parse_request(packet), None, "{}", packet.escape_ascii());
+        }
+    }
+}
