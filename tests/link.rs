@@ -75,6 +75,23 @@ fn logs_in_as_the_url_says() {
 }
 
 #[test]
+fn the_password_is_not_shown() {
+    let mut driver = Driver::with_brokers(1);
+    driver.link.connect(driver.now);
+    let secret = format!("{:?}", b"secret")
+        .trim_matches(['[', ']'])
+        .to_owned();
+    driver.run_until(|driver| {
+        let shown = format!("{:?} {:?}", driver.link, driver.seen);
+        assert!(
+            !shown.contains("secret") && !shown.contains(&secret),
+            "{shown}"
+        );
+        driver.link.is_up()
+    });
+}
+
+#[test]
 fn every_byte_may_come_alone() {
     let mut driver = Driver::with_brokers(1);
     driver.brokers[0].script.write_at_most = 1;

@@ -20,7 +20,6 @@ use super::settings::Settings;
 use super::transport::Transport;
 use super::url::BrokerUrl;
 
-#[derive(Debug)]
 pub(super) struct Life {
     pub(super) settings: Settings,
     pub(super) phase: Phase,
@@ -77,7 +76,6 @@ pub(super) struct Dial {
     rest: vec::IntoIter<SocketAddr>,
 }
 
-#[derive(Debug)]
 pub(super) enum Notice {
     Connecting {
         url: usize,

@@ -1,5 +1,6 @@
 //! The link itself: the connection, the socket under it, and what its owner calls.
 
+use std::fmt;
 use std::io;
 use std::mem;
 use std::time::Instant;
@@ -332,6 +333,17 @@ impl Link {
         self.connection = None;
         self.life.phase = Phase::Idle;
         self.life.notices.push_back(Notice::Closed);
+    }
+}
+
+/// Leaves out the connection, whose buffers may hold a password.
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("epoch", &self.epoch)
+            .field("url", self.life.url())
+            .field("phase", &self.life.phase)
+            .finish_non_exhaustive()
     }
 }
 
