@@ -22,7 +22,6 @@ const BUDGET: usize = 256 * 1024;
 
 /// Keeps one connection to one of several brokers. See the [module page](super) for how to drive
 /// it.
-#[derive(Debug)]
 pub struct Link {
     /// There from a connected socket until its end was reported.
     connection: Option<Connection>,
