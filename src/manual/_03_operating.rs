@@ -1,0 +1,60 @@
+//! Running the worker: signals, exit codes, logs, the broker, and what to look at when something is wrong.
+//!
+//! # Starting
+//!
+//! ```sh
+//! celeriac worker -b 'amqp://user:secret@one//;amqp://user:secret@two//' --result-backend rpc:// -c 8 -Q mail -l info
+//! ```
+//!
+//! The broker's URL may also come from `CELERY_BROKER_URL`, the result backend's from `CELERY_RESULT_BACKEND`; the
+//! command line wins. Several URLs, joined by `;`, are tried in turn. Passwords appear in no log line and no banner; on
+//! the command line anybody on the machine can read them, so prefer the environment.
+//!
+//! Without `-l` the level is WARNING: a healthy worker then says nothing at all after its banner.
+//!
+//! # Signals and exit codes
+//!
+//! Send them to the main process only (systemd: `KillMode=mixed`).
+//!
+//! | signal | what happens | exit code |
+//! |---|---|---|
+//! | TERM | warm: takes nothing new, hands what has not begun back to the broker, lets running tasks end, acknowledges them and delivers their results | 0 |
+//! | INT, once | the same | 1 |
+//! | INT, twice | cold, as QUIT | 0 |
+//! | QUIT | cold: ends running tasks | 0 |
+//! | KILL | children die with the main process; the broker delivers again what was not acknowledged | |
+//!
+//! Those codes are Celery's, the odd ones too. Others: 1 when the broker refuses the password or the configuration makes
+//! no sense; 2 when the command line does not; 69 when `call` cannot reach the broker.
+//!
+//! A warm shutdown waits for running tasks as long as they take. Give the supervisor a time-out that fits them.
+//!
+//! # Logs
+//!
+//! One line an event, to standard error or to `-f`, in Celery's format and words, since people grep for them:
+//!
+//! ```text
+//! [2026-11-26 12:00:00,000: INFO/MainProcess] Task demo.add[..] received
+//! [2026-11-26 12:00:00,001: INFO/ForkPoolWorker-1] Task demo.add[..] succeeded in 0.0001s: 5
+//! ```
+//!
+//! | line | what to do |
+//! |---|---|
+//! | `consumer: Cannot connect to ..: .. Trying again in 2.00 seconds... (1/100)` | the broker is not there, or not reachable; the worker goes on trying |
+//! | `consumer: Connection to broker lost. Trying to re-establish the connection...` | nothing: running tasks go on |
+//! | `Received unregistered task of type '..'` | a caller uses a name that this program does not have; the message was rejected, and the caller told |
+//! | `Received invalid task message: ..` | a message that no task can be made of; it was rejected, so a dead-letter exchange keeps it |
+//! | `Can't decode message body: ..` | a message that cannot be read at all; it was acknowledged, as Celery does, and is gone |
+//! | `Received and deleted unknown message.  Wrong destination?!?` | something that is no task was sent to a task queue |
+//! | `Process '..' pid:.. exited with 'signal 9 (SIGKILL)'` | a child was killed; by the kernel, as a rule, for want of memory. Its task failed with `WorkerLostError`, unless it asked to be handed back |
+//!
+//! # At the broker
+//!
+//! A worker of `N` children holds at most `4 N` messages (`--prefetch-multiplier`), and one more for each that waits for
+//! its ETA. It keeps two connections: one consumes, one publishes, so that a broker that blocks publishers (memory or disk
+//! alarm) does not stop acknowledgements.
+//!
+//! # What it costs
+//!
+//! An idle worker makes fewer than five wake-ups a second, and its main process stays under 15 MiB. `bench/README.md` has
+//! the commands that show these and the other numbers.
