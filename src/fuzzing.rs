@@ -1,5 +1,8 @@
 //! Bodies of the fuzz targets.
 pub use crate::boot::fuzz_blueprint;
 pub use crate::link::fuzz_broker_url;
+pub use crate::message::fuzz::fuzz_child_record;
+pub use crate::message::fuzz::fuzz_json;
+pub use crate::message::fuzz::fuzz_task_message;
 #[cfg(target_os = "linux")]
 pub use crate::pool::fuzz::fuzz_scheduler;

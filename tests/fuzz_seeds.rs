@@ -12,7 +12,10 @@ type Body = fn(&[u8]);
 const TARGETS: &[(&str, Body)] = &[
     ("blueprint", celeriac::fuzzing::fuzz_blueprint),
     ("broker_url", celeriac::fuzzing::fuzz_broker_url),
+    ("child_record", celeriac::fuzzing::fuzz_child_record),
+    ("json", celeriac::fuzzing::fuzz_json),
     ("scheduler", celeriac::fuzzing::fuzz_scheduler),
+    ("task_message", celeriac::fuzzing::fuzz_task_message),
 ];
 
 fn fuzz_directory() -> PathBuf {

@@ -13,10 +13,10 @@
 //!
 //! Back in a table, a string is `S`, an integer `I` or `l`, a float `d`, as py-amqp writes them.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
-use super::json::{Kind, Raw, push_string, python_float};
+use super::json::{JsonError, Kind, Raw, push_string, python_float};
 use super::{base64, moment};
 use crate::amqp::table::{Array, ArrayBuf, Table, TableBuf, Value};
 use crate::amqp::wire::{DecodeError, EncodeError};
@@ -130,12 +130,12 @@ struct Digits {
     length: usize,
 }
 
-impl std::fmt::Write for Digits {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+impl fmt::Write for Digits {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.length + text.len();
         self.octets
             .get_mut(self.length..end)
-            .ok_or(std::fmt::Error)?
+            .ok_or(fmt::Error)?
             .copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
@@ -168,9 +168,13 @@ fn push_typed(out: &mut Vec<u8>, kind: &str, value: &str) {
 /// Makes a table of the text of a JSON object, in the order written.
 ///
 /// # Errors
-/// When a key is longer than 255 octets, or values nest deeper than a table may.
-pub fn table_from_json(object: Raw<'_>) -> Result<TableBuf, EncodeError> {
-    table_at(object, 0)
+/// When the text is no JSON object, or a key is longer than 255 octets.
+pub fn table_from_json(text: &str) -> Result<TableBuf, HeadersError> {
+    let object = Raw::parse(text).map_err(HeadersError::NotJson)?;
+    if object.kind() != Kind::Object {
+        return Err(HeadersError::NotAMapping(object.kind()));
+    }
+    table_at(object, 0).map_err(HeadersError::Table)
 }
 
 fn table_at(object: Raw<'_>, depth: u8) -> Result<TableBuf, EncodeError> {
@@ -243,3 +247,26 @@ fn typed_octets(object: Raw<'_>) -> Option<Vec<u8>> {
         _ => None,
     }
 }
+
+/// Text that makes no header table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadersError {
+    /// It is JSON, but no object.
+    NotAMapping(Kind),
+    /// It is no JSON.
+    NotJson(JsonError),
+    /// A table cannot hold it.
+    Table(EncodeError),
+}
+
+impl fmt::Display for HeadersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAMapping(kind) => write!(f, "headers must be a mapping, not {}", kind.noun()),
+            Self::NotJson(error) => write!(f, "headers: {error}"),
+            Self::Table(error) => write!(f, "headers: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for HeadersError {}

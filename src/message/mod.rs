@@ -3,6 +3,8 @@
 //! Everything here is pure: octets in, values out. No socket, no clock, no thread.
 //!
 //! - [`task`]: a received message, whatever its protocol, and why one cannot be run;
+//! - [`signature`]: a call becomes a message, and a message the same again for a retry;
+//! - [`result`]: results as clients read them;
 //! - [`headers`]: header tables as JSON text, and back;
 //! - [`body`]: the arguments in a message's body, found but not decoded;
 //! - [`record`]: the pipe between main and a child;
@@ -12,9 +14,13 @@
 
 mod base64;
 pub mod body;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod headers;
 pub mod json;
 pub mod moment;
 pub mod properties;
 pub mod record;
+pub mod result;
+pub mod signature;
 pub mod task;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::amqp::ShortStr;
 use crate::amqp::props::Properties;
 use crate::amqp::table::Table;
 
@@ -70,6 +71,29 @@ impl MessageProperties {
             user_id: short(&self.user_id),
             app_id: short(&self.app_id),
             cluster_id: short(&self.cluster_id),
+        }
+    }
+}
+
+impl From<&Properties<'_>> for MessageProperties {
+    /// Takes all but the headers. What is not UTF-8 gets U+FFFD in its place.
+    fn from(properties: &Properties<'_>) -> Self {
+        let text =
+            |text: Option<ShortStr<'_>>| text.map(|text| text.to_string_lossy().into_owned());
+        Self {
+            content_type: text(properties.content_type),
+            content_encoding: text(properties.content_encoding),
+            delivery_mode: properties.delivery_mode,
+            priority: properties.priority,
+            correlation_id: text(properties.correlation_id),
+            reply_to: text(properties.reply_to),
+            expiration: text(properties.expiration),
+            message_id: text(properties.message_id),
+            timestamp: properties.timestamp,
+            type_: text(properties.type_),
+            user_id: text(properties.user_id),
+            app_id: text(properties.app_id),
+            cluster_id: text(properties.cluster_id),
         }
     }
 }

@@ -40,6 +40,11 @@ impl Kind {
 }
 
 impl<'a> Raw<'a> {
+    /// `[]`
+    pub const EMPTY_LIST: Raw<'static> = Raw("[]");
+    /// `{}`
+    pub const EMPTY_MAPPING: Raw<'static> = Raw("{}");
+
     /// Scans `text`, which must be one value and nothing else.
     ///
     /// # Errors

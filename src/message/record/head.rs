@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::amqp::table::TableBuf;
+use crate::message::headers::{self, HeadersError};
 use crate::message::properties::MessageProperties;
 
 /// The head of a Job record, as a child reads it. Main writes it from a [`Job`](super::Job).
@@ -169,5 +171,13 @@ impl Publish {
             size: 0,
             body,
         }
+    }
+
+    /// The headers as a table, to publish them.
+    ///
+    /// # Errors
+    /// When they are no JSON object, or not one that a table can hold.
+    pub fn header_table(&self) -> Result<TableBuf, HeadersError> {
+        headers::table_from_json(&self.headers)
     }
 }
