@@ -1,7 +1,125 @@
-//! The worker.
+//! The worker's main process: it takes tasks from the broker, has children run them, and tells the broker and the
+//! caller what became of each.
+//!
+//! ```text
+//! consumer ──delivery──▶ tasks ──job──▶ pool ──finish──▶ tasks ──result──▶ producer
+//!     ▲                                                    │                   │
+//!     └────────────────── acks ◀── settled once ───────────┴──── confirmed ◀───┘
+//! ```
+//!
+//! [`Worker`] is the one value that the [`Hub`] lends to every handler, and each of its parts is the one owner
+//! of its state. Assembly and order of start and stop are those of Celery: two blueprints of steps,
+//! `components` (Hub, Producer, Pool, Consumer) and `consumer` (Connection, Tasks, event loop).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings`, `options`, `registry`, `node_name` | what a worker is told |
+//! | `context` | [`Worker`]: the wiring of its parts, signals, what happens once per turn |
+//! | `components`, `consumer` | the steps |
+//! | `receive` | from a delivery to a job |
+//! | `tasks`, `request` | every request from its delivery to its settlement |
+//! | `acks` | what the broker is still to be told about its deliveries |
+//! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
+//! | `refusals` | the log's words for messages that cannot be run |
+//! | `shutdown` | what signals ask for |
 
 pub mod acks;
+mod components;
+mod consumer;
+mod context;
+mod extensions;
 pub mod node_name;
+mod options;
 pub mod outbox;
-pub mod registry;
+mod producer;
+mod receive;
+mod refusals;
+mod registry;
+mod request;
+mod results;
+mod settings;
 pub mod shutdown;
+mod tasks;
+mod wiring;
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use crate::boot::BlueprintError;
+use crate::hub::Hub;
+use crate::pool::zygote::Zygote;
+use crate::sys::{clock, process};
+
+pub use context::Worker;
+pub use extensions::Extensions;
+pub use options::TaskOptions;
+pub use refusals::CRITICAL;
+pub use registry::Registry;
+pub use request::{Request, State};
+pub use settings::{Queue, ResultBackend, Settings};
+pub use tasks::Tasks;
+
+/// How long the worker waits before it opens a channel again that the broker has closed.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs a worker until it is told to stop; gives the exit status.
+///
+/// `zygote` was started before anything else, by [`native::start`](crate::pool::native::start).
+///
+/// # Errors
+/// When the event loop cannot be had, or does not go on.
+pub fn run(settings: Settings, registry: Registry, zygote: Zygote) -> Result<u8, RunError> {
+    let mut hub = Hub::new()?;
+    let seed = u64::from(process::current().raw().unsigned_abs()) ^ nanoseconds();
+    let mut worker = Worker::new(settings, registry, zygote, seed, hub.now())?;
+    hub.before_poll(Worker::before_poll);
+    worker.blueprint.start();
+    hub.call_soon(Worker::advance);
+    hub.run(&mut worker)?;
+    Ok(worker.shutdown.exit_code())
+}
+
+fn nanoseconds() -> u64 {
+    let wall = clock::wall().duration_since(std::time::UNIX_EPOCH);
+    wall.map_or(0, |since| u64::from(since.subsec_nanos()))
+}
+
+/// Says something to the person at the terminal, as Celery does on signals. A closed terminal is no reason to stop.
+fn say(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = write!(stdout, "\n{line}\n").and_then(|()| stdout.flush());
+}
+
+/// Why a worker could not run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The kernel refused something that the event loop needs.
+    Io(io::Error),
+    /// The steps do not fit together.
+    Blueprint(BlueprintError),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "event loop: {error}"),
+            Self::Blueprint(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<io::Error> for RunError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<BlueprintError> for RunError {
+    fn from(error: BlueprintError) -> Self {
+        Self::Blueprint(error)
+    }
+}

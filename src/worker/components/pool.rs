@@ -1,0 +1,188 @@
+//! The step that has the children.
+
+use std::collections::HashMap;
+
+use crate::boot::{Progress, Step, StepError};
+use crate::hub::{Hub, Interest, Mode, Next};
+use crate::pool::{self, PoolEvent, PoolSettings, PoolSource};
+use crate::sys::signal::Signal;
+use crate::util::slots::Key;
+use crate::worker::Worker;
+
+pub(super) struct Pool;
+
+/// The pool of a worker and its files in the Hub.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct PoolPart {
+    /// There from the step's start on.
+    pub(in crate::worker) pool: Option<pool::Pool>,
+    sources: HashMap<PoolSource, Key>,
+    /// Children that have come up so far.
+    ups: usize,
+    closed: bool,
+}
+
+impl Step<Worker> for Pool {
+    fn name(&self) -> &'static str {
+        "Pool"
+    }
+
+    fn requires(&self) -> &'static [&'static str] {
+        &["Hub", "Producer"]
+    }
+
+    fn start(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        let zygote = cx
+            .zygote
+            .take()
+            .ok_or_else(|| StepError::new("no zygote"))?;
+        let settings = PoolSettings {
+            concurrency: cx.settings.concurrency,
+            max_tasks_per_child: cx.settings.max_tasks_per_child,
+            ..PoolSettings::default()
+        };
+        cx.pool.pool = Some(pool::Pool::new(zygote, settings, hub.now()));
+        Ok(Progress::Pending)
+    }
+
+    /// The first children have to come up; what happens to later ones is the pool's own business.
+    fn poll_start(
+        &mut self,
+        cx: &mut Worker,
+        _hub: &mut Hub<Worker>,
+    ) -> Result<Progress, StepError> {
+        if cx.pool.closed {
+            return Err(StepError::new("Could not start worker processes"));
+        }
+        let up = cx.pool.ups >= cx.settings.concurrency;
+        Ok(if up {
+            Progress::Done
+        } else {
+            Progress::Pending
+        })
+    }
+
+    /// Running tasks may take as long as they take.
+    fn stop(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        if let Some(pool) = &mut cx.pool.pool {
+            pool.close(hub.now());
+        }
+        Ok(Progress::Pending)
+    }
+
+    fn terminate(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        cx.tasks
+            .cancel_running(&mut cx.consumer.acks, &mut cx.producer);
+        if let Some(pool) = &mut cx.pool.pool {
+            pool.terminate(Signal::SIGTERM, hub.now());
+        }
+        Ok(Progress::Pending)
+    }
+
+    fn poll_stop(
+        &mut self,
+        cx: &mut Worker,
+        _hub: &mut Hub<Worker>,
+    ) -> Result<Progress, StepError> {
+        Ok(if cx.pool.closed {
+            Progress::Done
+        } else {
+            Progress::Pending
+        })
+    }
+}
+
+impl Worker {
+    /// One of the pool's files is ready.
+    fn handle_pool(&mut self, source: PoolSource, hub: &mut Hub<Self>) -> Next {
+        let Some(pool) = &mut self.pool.pool else {
+            return Next::Remove;
+        };
+        let progress = pool.handle_ready(source, hub.now());
+        self.handle_pool_events(hub);
+        match progress {
+            pool::Progress::Drained => Next::Wait,
+            pool::Progress::Again => Next::Again,
+        }
+    }
+
+    /// Reads what the pool has to tell; to be called after every call on it.
+    pub(in crate::worker) fn handle_pool_events(&mut self, hub: &mut Hub<Self>) {
+        while let Some(event) = self.pool.pool.as_mut().and_then(pool::Pool::poll_event) {
+            self.handle_pool_event(event, hub);
+        }
+    }
+
+    fn handle_pool_event(&mut self, event: PoolEvent, hub: &mut Hub<Self>) {
+        let Self {
+            tasks,
+            consumer,
+            producer,
+            pool,
+            ..
+        } = self;
+        match event {
+            PoolEvent::Assigned { job, pid, .. } => {
+                tasks.assigned(job, pid, &mut consumer.acks, producer);
+            }
+            PoolEvent::Finished { job, finish } => {
+                tasks.finished(job, finish, &mut consumer.acks, producer);
+            }
+            PoolEvent::Started { .. } => {}
+            PoolEvent::SourceAdded(source, fd) => {
+                let interest = if source.is_written() {
+                    Interest::WRITE
+                } else {
+                    Interest::READ
+                };
+                let handler = move |worker: &mut Self, hub: &mut Hub<Self>, _| {
+                    worker.handle_pool(source, hub)
+                };
+                match hub.add(fd, interest, Mode::Drain, handler) {
+                    Ok(key) => drop(pool.sources.insert(source, key)),
+                    Err(error) => log::error!("pool: cannot watch {source:?}: {error}"),
+                }
+            }
+            PoolEvent::SourceRemoved(source) => {
+                if let Some(key) = pool.sources.remove(&source) {
+                    hub.remove(key);
+                }
+            }
+            PoolEvent::ChildUp { name, pid } => {
+                log::debug!("pool: {name} pid:{pid} is up");
+                pool.ups += 1;
+                self.advance(hub);
+            }
+            PoolEvent::ChildExited {
+                name,
+                pid,
+                exit,
+                expected,
+            } => {
+                if expected {
+                    log::debug!("Process '{name}' pid:{pid} exited with '{exit}'");
+                } else {
+                    log::error!("Process '{name}' pid:{pid} exited with '{exit}'");
+                }
+            }
+            PoolEvent::ChildGarbled { name, error } => log::error!("pool: {name}: {error}"),
+            PoolEvent::ChildOverdue { name, .. } => {
+                log::error!("Timed out waiting for UP message from {name}");
+            }
+            PoolEvent::SpawnFailed { name, reason } => {
+                log::error!("pool: cannot start {name}: {reason}");
+            }
+            PoolEvent::ZygoteLost { exit } => {
+                log::error!(
+                    target: super::super::CRITICAL,
+                    "pool: the zygote exited with '{exit}': no child can be replaced. Shutting down..."
+                );
+                self.leave(1, hub);
+            }
+            PoolEvent::Closed => {
+                pool.closed = true;
+                self.advance(hub);
+            }
+        }
+    }
+}

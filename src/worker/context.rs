@@ -1,0 +1,394 @@
+//! The worker: the one value that the Hub lends to every handler.
+
+use std::time::Instant;
+
+use super::acks::Acks;
+use super::components::pool::PoolPart;
+use super::consumer::{self, Consumer, Wish};
+use super::producer::Producer;
+use super::refusals::{self, CRITICAL};
+use super::registry::Registry;
+use super::results::Reporter;
+use super::settings::Settings;
+use super::shutdown::{Phase, Shutdown};
+use super::tasks::Tasks;
+use super::wiring::Alarm;
+use super::{components, extensions::Extensions};
+use crate::amqp::connection::Event;
+use crate::boot::{self, Blueprint, BlueprintError, State, StepError};
+use crate::hub::{Hub, Next, Ready};
+use crate::link::{self, Link, LinkEvent, Turn};
+use crate::pool::zygote::Zygote;
+use crate::pool::{Finish, Job};
+use crate::sys::signal::Signal;
+use crate::util::random::Random;
+
+/// The parts of a worker, each the one owner of its state, and what ties them together.
+#[derive(Debug)]
+pub struct Worker {
+    /// What it was told.
+    pub settings: Settings,
+    /// The requests in hand.
+    pub tasks: Tasks,
+    /// What steps of a user keep here.
+    pub extensions: Extensions,
+    pub(super) zygote: Option<Zygote>,
+    pub(super) pool: PoolPart,
+    pub(super) consumer: Consumer,
+    pub(super) producer: Producer,
+    pub(super) blueprint: Blueprint<Self>,
+    pub(super) consumer_blueprint: Blueprint<Self>,
+    pub(super) shutdown: Shutdown,
+    alarm: Alarm,
+}
+
+impl Worker {
+    /// A worker that does nothing yet; see [`run`](super::run).
+    pub(super) fn new(
+        settings: Settings,
+        registry: Registry,
+        zygote: Zygote,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, BlueprintError> {
+        let mut random = Random::new(seed);
+        let link = |urls: &[link::BrokerUrl], role: &str, seed| {
+            let name = format!("{} {role}", settings.node_name);
+            let mut link_settings = link::Settings::new(urls.to_vec(), name);
+            if role == "producer" {
+                link_settings.retry.limit = None; // the consumer decides when to give up
+            }
+            Link::new(link_settings, seed, now)
+        };
+        let consumer = Consumer::new(
+            link(&settings.read_urls, "consumer", random.next_u64()),
+            &settings,
+        );
+        let producer = Producer::new(link(&settings.write_urls, "producer", random.next_u64()));
+        let reporter = Reporter::new(settings.results);
+        Ok(Self {
+            tasks: Tasks::new(registry, settings.node_name.clone(), reporter, now),
+            extensions: Extensions::default(),
+            zygote: Some(zygote),
+            pool: PoolPart::default(),
+            consumer,
+            producer,
+            blueprint: components::blueprint()?,
+            consumer_blueprint: consumer::blueprint()?,
+            shutdown: Shutdown::new(settings.remap_sigterm),
+            alarm: Alarm::default(),
+            settings,
+        })
+    }
+
+    /// Moves both blueprints as far as they can go.
+    pub(super) fn advance(&mut self, hub: &mut Hub<Self>) {
+        if self.consumer_blueprint.state() != State::Stopped {
+            // Its steps wait for the broker and report what goes wrong themselves.
+            if let Err(error) = self.advance_consumer(hub) {
+                self.give_up(&error.to_string(), hub);
+            }
+        }
+        if let Err(error) = boot::advance(self, hub, |worker| &mut worker.blueprint) {
+            log::error!(target: CRITICAL, "Unrecoverable error: {error}");
+            self.shutdown.leave(1);
+            hub.stop();
+        }
+        if self.blueprint.state() == State::Stopped && self.shutdown.phase() != Phase::Running {
+            self.blueprint.shutdown();
+            let _ = boot::advance(self, hub, |worker| &mut worker.blueprint);
+        }
+    }
+
+    pub(super) fn advance_consumer(&mut self, hub: &mut Hub<Self>) -> Result<(), StepError> {
+        boot::advance(self, hub, |worker| &mut worker.consumer_blueprint)
+            .map(drop)
+            .map_err(StepError::new)
+    }
+
+    /// One of the signals that main listens to.
+    pub(super) fn handle_signal(&mut self, signal: Signal, hub: &mut Hub<Self>) {
+        if signal == Signal::SIGCHLD {
+            return self.reap(hub);
+        }
+        let order = self.shutdown.handle(signal);
+        for line in order.say {
+            super::say(line);
+        }
+        match order.enter {
+            Some(Phase::Warm) => self.blueprint.stop(),
+            Some(Phase::Cold) => self.blueprint.terminate(),
+            Some(Phase::Hard) => hub.stop(),
+            Some(Phase::Running | Phase::Ending) | None => return,
+        }
+        self.advance(hub);
+    }
+
+    /// Leaves in order, for the worker's own reasons.
+    pub(super) fn leave(&mut self, exit_code: u8, hub: &mut Hub<Self>) {
+        self.shutdown.leave(exit_code);
+        self.blueprint.stop();
+        self.advance(hub);
+    }
+
+    fn give_up(&mut self, reason: &str, hub: &mut Hub<Self>) {
+        log::error!(target: CRITICAL, "Unrecoverable error: {reason}");
+        self.leave(1, hub);
+    }
+
+    /// Every process that has ended, ours or adopted.
+    fn reap(&mut self, hub: &mut Hub<Self>) {
+        while let Ok(Some((pid, exit))) = crate::sys::process::reap() {
+            if let Some(pool) = &mut self.pool.pool {
+                pool.handle_exit(pid, exit, hub.now());
+            }
+        }
+        self.handle_pool_events(hub);
+    }
+
+    /// Gives a job to the pool.
+    fn submit(&mut self, job: Job, hub: &mut Hub<Self>) {
+        let Self {
+            pool,
+            tasks,
+            consumer,
+            producer,
+            ..
+        } = self;
+        submit(job, pool, tasks, &mut consumer.acks, producer, hub.now());
+    }
+
+    /// Starts what was put aside while too many results waited for the broker.
+    fn unpark(&mut self, hub: &mut Hub<Self>) {
+        while !self.producer.is_congested()
+            && let Some(job) = self.tasks.parked.pop_front()
+        {
+            self.submit(job, hub);
+            self.handle_pool_events(hub);
+        }
+    }
+
+    pub(super) fn handle_consumer(&mut self, hub: &mut Hub<Self>, ready: Ready) -> Next {
+        let closed = ready.read_closed || ready.write_closed || ready.error;
+        let turn = self.consumer.link.handle_ready(closed, hub.now());
+        self.handle_consumer_events(hub);
+        next(turn)
+    }
+
+    pub(super) fn handle_producer(&mut self, hub: &mut Hub<Self>, ready: Ready) -> Next {
+        let closed = ready.read_closed || ready.write_closed || ready.error;
+        let turn = self.producer.link.handle_ready(closed, hub.now());
+        self.handle_producer_events(hub);
+        next(turn)
+    }
+
+    /// Reads what the publishing connection has to tell. Whether it had anything.
+    fn handle_producer_events(&mut self, hub: &mut Hub<Self>) -> bool {
+        let any = self.producer.handle_events();
+        while let Some((publication, fate)) = self.producer.poll_settled() {
+            self.tasks
+                .published(&publication, fate, &mut self.consumer.acks);
+        }
+        self.unpark(hub);
+        if any && self.blueprint.state() == State::Closing {
+            self.advance(hub);
+        }
+        any
+    }
+
+    /// Reads what the consuming connection has to tell: tasks, mostly. Whether it had anything.
+    fn handle_consumer_events(&mut self, hub: &mut Hub<Self>) -> bool {
+        let now = hub.now();
+        let mut any = false;
+        let mut wishes = Vec::new();
+        {
+            let Self {
+                consumer,
+                producer,
+                tasks,
+                pool,
+                ..
+            } = self;
+            let Consumer {
+                link,
+                acks,
+                subscription,
+                ..
+            } = consumer;
+            while let Some(event) = link.poll_event() {
+                any = true;
+                let job = match event {
+                    LinkEvent::Amqp(Event::Deliver(delivery)) => {
+                        tasks.receive(&delivery, acks, producer, now)
+                    }
+                    LinkEvent::Amqp(Event::Malformed(malformed)) => {
+                        refusals::log_malformed(&malformed);
+                        if let Some(tag) = malformed.tag {
+                            acks.delivered(tag);
+                            acks.reject(tag, false);
+                        }
+                        None
+                    }
+                    event => {
+                        wishes.extend(consumer::heed(event, acks, subscription));
+                        None
+                    }
+                };
+                match job {
+                    Some(job) if producer.is_congested() => tasks.parked.push_back(job),
+                    Some(job) => submit(job, pool, tasks, acks, producer, now),
+                    None => {}
+                }
+            }
+        }
+        self.handle_pool_events(hub);
+        for wish in wishes {
+            self.grant(wish, hub);
+        }
+        any
+    }
+
+    fn grant(&mut self, wish: Wish, hub: &mut Hub<Self>) {
+        match wish {
+            Wish::Up | Wish::Consuming => self.advance(hub),
+            Wish::Declare(channel) => {
+                let Consumer {
+                    link, subscription, ..
+                } = &mut self.consumer;
+                if let Some(connection) = link.connection()
+                    && let Err(error) = subscription.opened(channel, connection)
+                {
+                    self.give_up(&error.to_string(), hub);
+                }
+            }
+            Wish::Consume(tag) => {
+                let Consumer {
+                    link, subscription, ..
+                } = &mut self.consumer;
+                let Some(connection) = link.connection() else {
+                    return;
+                };
+                match subscription.cancelled_by_broker(&tag, connection) {
+                    Ok(Some(queue)) => {
+                        log::warn!("consumer: the broker cancelled {queue}: consuming it again");
+                    }
+                    Ok(None) => {}
+                    Err(error) => log::error!("consumer: cannot consume {tag} again: {error}"),
+                }
+            }
+            Wish::Reopen { reason } if !self.consumer.subscription.is_proven() => {
+                self.give_up(&reason, hub);
+            }
+            Wish::Reopen { reason } => {
+                log::error!("consumer: the broker closed the channel: {reason}. Reopening...");
+                hub.call_after(super::REOPEN_PAUSE, |worker, _| worker.open_task_channel());
+            }
+            Wish::Restart => {
+                self.consumer_blueprint.restart();
+                self.advance(hub);
+            }
+            Wish::GiveUp(reason) => self.give_up(&reason, hub),
+            Wish::Closed => {
+                self.consumer.closed = true;
+                self.advance(hub);
+            }
+        }
+    }
+
+    /// Asks for the channel that tasks come on, unless there is one or none is wanted any more.
+    pub(super) fn open_task_channel(&mut self) {
+        let Consumer {
+            link, subscription, ..
+        } = &mut self.consumer;
+        if self.tasks.closing || !subscription.is_closed() {
+            return;
+        }
+        if let Some(connection) = link.connection()
+            && let Err(error) = subscription.open(connection)
+        {
+            log::debug!("consumer: cannot open a channel: {error}");
+        }
+    }
+
+    /// Everything that is due: held tasks, and the deadlines of components.
+    fn handle_alarm(&mut self, hub: &mut Hub<Self>) {
+        self.alarm.rang();
+        let now = hub.now();
+        while let Some(job) = self.tasks.pop_due(now) {
+            self.submit(job, hub);
+        }
+        if let Some(pool) = &mut self.pool.pool {
+            pool.handle_deadline(now);
+        }
+        self.handle_pool_events(hub);
+        self.consumer.link.handle_deadline(now);
+        self.handle_consumer_events(hub);
+        self.producer.link.handle_deadline(now);
+        self.handle_producer_events(hub);
+    }
+
+    /// Once per turn of the Hub: what this turn has decided leaves, and the Hub learns what to wait for.
+    pub(super) fn before_poll(&mut self, hub: &mut Hub<Self>) {
+        let now = hub.now();
+        self.consumer.adapt_prefetch(self.tasks.held.len());
+        let mut again = self.consumer.flush(now) == Turn::Again;
+        again |= self.producer.flush(now) == Turn::Again;
+        // A write can fail, and what is to be done about that may have to be flushed in its turn.
+        again |= self.handle_consumer_events(hub);
+        again |= self.handle_producer_events(hub);
+        if again {
+            hub.call_soon(|_, _| ());
+        }
+        self.wire(hub);
+    }
+
+    fn wire(&mut self, hub: &mut Hub<Self>) {
+        let Self {
+            consumer,
+            producer,
+            pool,
+            tasks,
+            alarm,
+            ..
+        } = self;
+        let consuming = consumer.link.registration();
+        let consuming = consumer.wire.sync(hub, consuming, Self::handle_consumer);
+        let publishing = producer.link.registration();
+        let publishing = producer.wire.sync(hub, publishing, Self::handle_producer);
+        let deadlines = [
+            consumer.link.deadline(),
+            producer.link.deadline(),
+            pool.pool.as_ref().and_then(crate::pool::Pool::deadline),
+            tasks.held.next_deadline(),
+        ];
+        alarm.sync(
+            hub,
+            deadlines.into_iter().flatten().min(),
+            Self::handle_alarm,
+        );
+        if let Err(error) = consuming.and(publishing) {
+            self.give_up(&format!("cannot watch a socket: {error}"), hub);
+        }
+    }
+}
+
+/// Gives a job to the pool; one that has closed gives it back, and its message returns to the queue.
+fn submit(
+    job: Job,
+    pool: &mut PoolPart,
+    tasks: &mut Tasks,
+    acks: &mut Acks,
+    producer: &mut Producer,
+    now: Instant,
+) {
+    if let Some(Err(job)) = pool.pool.as_mut().map(|pool| pool.submit(job, now)) {
+        tasks.finished(job.key, Finish::NotStarted, acks, producer);
+    }
+}
+
+fn next(turn: Turn) -> Next {
+    match turn {
+        Turn::Wait => Next::Wait,
+        Turn::Again => Next::Again,
+    }
+}

@@ -1,0 +1,276 @@
+//! The publishing connection: results and retries leave here, each confirmed by the broker.
+//!
+//! It is a connection of its own, so that a broker that stops reading publications (`connection.blocked`)
+//! does not stop acknowledgements. It reconnects by itself; what is not confirmed waits in the
+//! [`Outbox`].
+
+use std::time::Instant;
+
+use super::outbox::{Fate, Outbox};
+use super::wiring::Wire;
+use crate::amqp::connection::{Event, Returned};
+use crate::amqp::method::{Method, confirm};
+use crate::amqp::props::Properties;
+use crate::amqp::table::TableBuf;
+use crate::link::{Link, LinkEvent, Retry, Turn};
+use crate::message::properties::MessageProperties;
+use crate::util::slots::Key;
+
+/// Octets queued on the connection beyond which publications wait in the outbox.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// Publications in the outbox beyond which the worker starts no more tasks.
+const CONGESTED: usize = 10_000;
+
+/// A message to publish.
+#[derive(Debug)]
+pub(super) struct Publication {
+    /// The exchange; empty for the default one.
+    pub(super) exchange: String,
+    /// The routing key.
+    pub(super) routing_key: String,
+    /// Whether it has to reach a queue.
+    pub(super) mandatory: bool,
+    /// The properties, headers apart.
+    pub(super) properties: MessageProperties,
+    /// The headers.
+    pub(super) headers: TableBuf,
+    /// The body.
+    pub(super) body: Vec<u8>,
+    /// The request that waits for its fate.
+    pub(super) request: Option<Key>,
+}
+
+/// The publishing connection of a worker.
+#[derive(Debug)]
+pub(super) struct Producer {
+    pub(super) link: Link,
+    pub(super) wire: Wire,
+    outbox: Outbox<Publication>,
+    channel: Channel,
+    blocked: bool,
+    settled: Vec<(Publication, Fate)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    None,
+    Opening,
+    /// Open, and the broker has been asked to confirm.
+    Selecting(u16),
+    Ready(u16),
+}
+
+impl Producer {
+    /// A producer over `link`, which its owner connects.
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            wire: Wire::default(),
+            outbox: Outbox::new(),
+            channel: Channel::None,
+            blocked: false,
+            settled: Vec::new(),
+        }
+    }
+
+    /// Takes a message in charge.
+    pub(super) fn publish(&mut self, publication: Publication) {
+        self.outbox.push(publication);
+    }
+
+    /// Whether everything has been confirmed, refused or given up.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.settled.is_empty()
+    }
+
+    /// How many publications are not settled.
+    pub(super) fn backlog(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether so much waits that no new task should start.
+    pub(super) fn is_congested(&self) -> bool {
+        self.outbox.len() >= CONGESTED
+    }
+
+    /// What has been settled since the last call.
+    pub(super) fn poll_settled(&mut self) -> Option<(Publication, Fate)> {
+        self.settled.pop()
+    }
+
+    /// Hands publications to the connection and writes them out.
+    pub(super) fn flush(&mut self, now: Instant) -> Turn {
+        self.fill();
+        self.link.flush(now)
+    }
+
+    fn fill(&mut self) {
+        let Channel::Ready(channel) = self.channel else {
+            return;
+        };
+        if self.blocked {
+            return;
+        }
+        let Some(connection) = self.link.connection() else {
+            return;
+        };
+        while connection.pending_output() < OUTPUT_LIMIT {
+            let Some(next) = self.outbox.next() else {
+                break;
+            };
+            let result = connection.publish(
+                channel,
+                next.exchange.as_str(),
+                next.routing_key.as_str(),
+                next.mandatory,
+                &properties(next),
+                &next.body,
+            );
+            match result {
+                Ok(number) => self.outbox.sent(number.unwrap_or_default()),
+                Err(error) => {
+                    if let Some(publication) = self.outbox.give_up() {
+                        log::error!("cannot publish {}: {error}", about(&publication));
+                        self.settled.push((publication, Fate::Refused));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deals with what the link has to report. Whether there was anything.
+    pub(super) fn handle_events(&mut self) -> bool {
+        let Self {
+            link,
+            outbox,
+            channel,
+            blocked,
+            settled,
+            ..
+        } = self;
+        let (mut any, mut open, mut select) = (false, false, None);
+        while let Some(event) = link.poll_event() {
+            any = true;
+            match event {
+                LinkEvent::Up { .. } => open = true,
+                LinkEvent::Amqp(event) => match event {
+                    Event::ChannelOpen { channel: number } => {
+                        *channel = Channel::Selecting(number);
+                        select = Some(number);
+                    }
+                    Event::Reply {
+                        channel: number,
+                        method: Method::ConfirmSelectOk(_),
+                    } => {
+                        *channel = Channel::Ready(number);
+                    }
+                    Event::Confirm {
+                        number,
+                        multiple,
+                        acked,
+                        ..
+                    } => {
+                        outbox.confirmed(number, multiple, acked, |publication, fate| {
+                            settled.push((publication, fate));
+                        });
+                    }
+                    Event::Return(returned) => outbox.returned(|sent| is_same(sent, &returned)),
+                    Event::ChannelClosed { code, text, .. } => {
+                        log::error!("producer: the broker closed the channel: {code} {text}");
+                        if let Some(publication) = outbox.channel_closed() {
+                            log::error!("cannot publish {}: {text}", about(&publication));
+                            settled.push((publication, Fate::Refused));
+                        }
+                        open = true;
+                    }
+                    Event::Blocked { reason } => {
+                        log::warn!("producer: the broker takes no publications: {reason}");
+                        *blocked = true;
+                    }
+                    Event::Unblocked => {
+                        log::info!("producer: the broker takes publications again");
+                        *blocked = false;
+                    }
+                    _ => {}
+                },
+                LinkEvent::Lost {
+                    url,
+                    reason,
+                    was_up,
+                    retry,
+                    ..
+                } => {
+                    *channel = Channel::None;
+                    *blocked = false;
+                    (open, select) = (false, None);
+                    outbox.connection_lost();
+                    match retry {
+                        _ if was_up => log::warn!("producer: Connection to {url} lost: {reason}"),
+                        Retry::Later { .. } => log::debug!("producer: {url}: {reason}. {retry}"),
+                        _ => {}
+                    }
+                }
+                LinkEvent::GaveUp { url, reason, .. } => {
+                    *channel = Channel::None;
+                    log::error!("producer: Cannot connect to {url}: {reason}.");
+                }
+                LinkEvent::Closed => *channel = Channel::None,
+                _ => {}
+            }
+        }
+        if open {
+            self.open_channel();
+        } else if let Some(number) = select {
+            self.select(number);
+        }
+        any
+    }
+
+    fn open_channel(&mut self) {
+        let opened = self
+            .link
+            .connection()
+            .map(|connection| connection.open_channel());
+        self.channel = match opened {
+            Some(Ok(_)) => Channel::Opening,
+            _ => Channel::None,
+        };
+    }
+
+    fn select(&mut self, channel: u16) {
+        if let Some(connection) = self.link.connection()
+            && let Err(error) = connection.call(channel, confirm::Select { nowait: false })
+        {
+            log::error!("producer: no confirms: {error}");
+            self.channel = Channel::None;
+        }
+    }
+}
+
+fn properties(publication: &Publication) -> Properties<'_> {
+    publication
+        .properties
+        .as_amqp(publication.headers.as_table())
+}
+
+/// Whether a returned message is this publication: nothing that AMQP returns names it.
+fn is_same(sent: &Publication, returned: &Returned<'_>) -> bool {
+    sent.mandatory
+        && returned.routing_key == sent.routing_key.as_str()
+        && returned.exchange == sent.exchange.as_str()
+        && returned.body == sent.body
+}
+
+fn about(publication: &Publication) -> String {
+    let Publication {
+        exchange,
+        routing_key,
+        properties,
+        body,
+        ..
+    } = publication;
+    let id = properties.correlation_id.as_deref().unwrap_or("?");
+    let size = body.len();
+    format!("{size} octets for {id} to exchange {exchange:?} with key {routing_key:?}")
+}

@@ -1,0 +1,148 @@
+//! Results that leave main: those a child has written, and those of tasks that no child can speak for.
+//!
+//! With `rpc://` a result is a message to the caller's reply queue. Without `reply_to` nobody waits for one.
+
+use super::producer::{Producer, Publication};
+use super::request::Request;
+use super::settings::ResultBackend;
+use crate::amqp::table::TableBuf;
+use crate::message::headers::HeadersError;
+use crate::message::properties::MessageProperties;
+use crate::message::record::Publish;
+use crate::message::result::{Exception, ResultMeta, State};
+use crate::pool::Loss;
+use crate::sys::clock;
+use crate::sys::process::Pid;
+use crate::util::slots::Key;
+
+/// What main itself reports of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending<'a> {
+    /// A child has begun it.
+    Started {
+        /// The child.
+        pid: Pid,
+        /// The worker's node name.
+        node: &'a str,
+    },
+    /// No task has this name.
+    NotRegistered(String),
+    /// It came too late.
+    Expired,
+    /// Its child is gone.
+    WorkerLost(Loss),
+    /// A cold shutdown took it from its child.
+    Cancelled,
+}
+
+/// Sends results where the worker's settings say.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    backend: ResultBackend,
+}
+
+impl Reporter {
+    pub(super) fn new(backend: ResultBackend) -> Self {
+        Self { backend }
+    }
+
+    /// Sends what became of a request, if anybody wants to know. Whether a message was sent.
+    pub(super) fn report(
+        &self,
+        request: &Request,
+        ending: &Ending<'_>,
+        waits: Option<Key>,
+        producer: &mut Producer,
+    ) -> bool {
+        if request.ignore_result {
+            return false;
+        }
+        let (state, result) = match ending {
+            Ending::Started { pid, node } => {
+                let node = serde_json::Value::from(*node);
+                (
+                    State::Started,
+                    format!("{{\"pid\": {pid}, \"hostname\": {node}}}"),
+                )
+            }
+            Ending::NotRegistered(name) => failure(&Exception::not_registered(name)),
+            Ending::Expired => (State::Revoked, Exception::task_revoked("expired").to_json()),
+            Ending::WorkerLost(loss) => {
+                failure(&Exception::worker_lost(loss.exit, loss.job_number))
+            }
+            Ending::Cancelled => (State::Retry, cancelled().to_json()),
+        };
+        let meta = ResultMeta {
+            date_done: Some(clock::wall()),
+            group_id: request.group_id.as_deref(),
+            parent_id: request.parent_id.as_deref(),
+            ..ResultMeta::new(state, &request.id, &result)
+        };
+        self.send(request, meta.to_json().into_bytes(), waits, producer)
+    }
+
+    /// Sends a result meta that is complete. Whether a message was sent.
+    pub(super) fn send(
+        &self,
+        request: &Request,
+        meta: Vec<u8>,
+        waits: Option<Key>,
+        producer: &mut Producer,
+    ) -> bool {
+        let Some(reply_to) = request.reply_to.as_ref().filter(|queue| !queue.is_empty()) else {
+            return false;
+        };
+        if self.backend == ResultBackend::Disabled {
+            return false;
+        }
+        producer.publish(Publication {
+            exchange: String::new(),
+            routing_key: reply_to.clone(),
+            mandatory: false,
+            properties: MessageProperties {
+                content_type: Some("application/json".into()),
+                content_encoding: Some("utf-8".into()),
+                delivery_mode: Some(1),
+                priority: Some(0),
+                correlation_id: Some(request.correlation_id().to_owned()),
+                ..MessageProperties::default()
+            },
+            headers: TableBuf::new(),
+            body: meta,
+            request: waits,
+        });
+        true
+    }
+}
+
+/// A task message that a child wants published: it has to reach a queue.
+///
+/// # Errors
+/// When its headers are not what AMQP can carry.
+pub(super) fn task_message(
+    publish: Publish,
+    waits: Option<Key>,
+) -> Result<Publication, HeadersError> {
+    Ok(Publication {
+        headers: publish.header_table()?,
+        exchange: publish.exchange,
+        routing_key: publish.routing_key,
+        mandatory: true,
+        properties: publish.properties,
+        body: publish.body,
+        request: waits,
+    })
+}
+
+/// Celery stores this exception for a task that a cold shutdown ends.
+fn cancelled() -> Exception<'static> {
+    Exception {
+        type_name: "Retry".into(),
+        module: Some("celery.exceptions".into()),
+        args: "[\"cancelled by Celery\", null, null]".into(),
+    }
+}
+
+fn failure(exception: &Exception<'_>) -> (State, String) {
+    (State::Failure, exception.to_json())
+}
