@@ -1,5 +1,6 @@
 //! Bodies of the fuzz targets.
 pub use crate::boot::fuzz_blueprint;
+pub use crate::hub::fuzz::{TimerOperation, check_timer, fuzz_timer_wheel};
 pub use crate::link::fuzz_broker_url;
 pub use crate::message::fuzz::fuzz_child_record;
 pub use crate::message::fuzz::fuzz_json;

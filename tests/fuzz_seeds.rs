@@ -16,6 +16,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("json", celeriac::fuzzing::fuzz_json),
     ("scheduler", celeriac::fuzzing::fuzz_scheduler),
     ("task_message", celeriac::fuzzing::fuzz_task_message),
+    ("timer_wheel", celeriac::fuzzing::fuzz_timer_wheel),
 ];
 
 fn fuzz_directory() -> PathBuf {

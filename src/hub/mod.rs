@@ -80,6 +80,8 @@
 //! sleep no longer than [`Hub::next_deadline`], and call `tick` with a wait of zero.
 
 mod calls;
+#[doc(hidden)]
+pub mod fuzz;
 mod ready;
 mod sources;
 mod timer;

@@ -209,9 +209,9 @@ impl<T> Timer<T> {
 
     /// When to call [`pop_due`](Self::pop_due) next; `None` if the wheel is empty.
     ///
-    /// It is the earliest deadline, with one exception: after that timer was cancelled it may be
-    /// earlier than what remains. Calling `pop_due` then makes progress, so a loop that sleeps until
-    /// this moment never spins: it wakes for nothing at most once per level and cancelled slot.
+    /// It is the earliest deadline, with one exception: after that timer was cancelled it may still
+    /// be that timer's. A loop that sleeps until this moment and then calls `pop_due` never spins: it
+    /// wakes for nothing at most once per cancelled timer, and never if none was cancelled.
     pub fn next_deadline(&self) -> Option<Instant> {
         let nanoseconds = match self.due.first() {
             Some(first) => first.deadline,
