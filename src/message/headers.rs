@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use super::json::{JsonError, Kind, Raw, push_string, python_float};
 use super::{base64, moment};
+use crate::amqp::ShortStr;
 use crate::amqp::table::{Array, ArrayBuf, Table, TableBuf, Value};
 use crate::amqp::wire::{DecodeError, EncodeError};
 
@@ -67,7 +68,7 @@ pub fn write_table(table: Table<'_>, out: &mut Vec<u8>) -> Result<(), DecodeErro
         if index > 0 {
             out.push(b',');
         }
-        push_string(out, &key.to_string_lossy());
+        push_short(out, key);
         out.push(b':');
         write_value(value, out)?;
     }
@@ -114,6 +115,14 @@ pub(super) fn write_value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Dec
         other => push_integer(out, other.as_i64().unwrap_or_default()),
     }
     Ok(())
+}
+
+/// A key or property; as a rule it is UTF-8, and then written as it stands.
+pub(super) fn push_short(out: &mut Vec<u8>, text: ShortStr<'_>) {
+    match text.to_str() {
+        Ok(text) => push_string(out, text),
+        Err(_) => push_string(out, &text.to_string_lossy()),
+    }
 }
 
 pub(super) fn push_integer(out: &mut Vec<u8>, number: i64) {

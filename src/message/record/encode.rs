@@ -5,7 +5,7 @@ use std::fmt;
 use super::{DeliveryInfo, Done, HEADER_LENGTH, Kind, MAGIC, MAX_HEAD};
 use crate::amqp::wire::DecodeError;
 use crate::amqp::{Properties, ShortStr};
-use crate::message::headers::{Headers, push_integer};
+use crate::message::headers::{Headers, push_integer, push_short};
 use crate::message::json::push_string;
 
 /// A Job as main sends it: made of what was received, copied once, into the pipe's buffer.
@@ -106,7 +106,8 @@ fn write_properties(out: &mut Vec<u8>, properties: &Properties<'_>) {
     out.push(b'{');
     for (key, value) in texts {
         if let Some(value) = value {
-            text(out, key, &value.to_string_lossy());
+            out.extend_from_slice(key);
+            push_short(out, value);
             out.push(b',');
         }
     }

@@ -21,6 +21,9 @@
 //! | Started | [`Started`] | none |
 //! | Done | [`Done`] | the result meta to store, then the body of each message to publish |
 //!
+//! A Done names for each message to publish the `size` of its body in octets, so that the bodies can
+//! be told apart; the rest of the record's body, before them, is the result meta.
+//!
 //! Values that JSON lacks travel in headers as kombu writes them, `{"__type__": .., "__value__": ..}`;
 //! see [`headers`](super::headers).
 //!
