@@ -83,8 +83,8 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("nix", &["sys"], "only sys talks to the kernel by hand"),
     (
         "polling",
-        &["cli"],
-        "the command-line client waits for its one socket, without a Hub",
+        &["sys"],
+        "the command-line client waits for its one socket through sys::wait, without a Hub",
     ),
 ];
 

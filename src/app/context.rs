@@ -5,20 +5,31 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use super::error::Retry;
+use crate::message::json::Raw;
+use crate::message::moment;
+use crate::message::record::JobHead;
 
 /// The call a task is running for; lent to the task function.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) hostname: String,
-    pub(crate) retries: u32,
-    pub(crate) headers: Map<String, Value>,
-    pub(crate) delivery_info: DeliveryInfo,
-    pub(crate) correlation_id: Option<String>,
-    pub(crate) reply_to: Option<String>,
-    pub(crate) eta: Option<SystemTime>,
-    pub(crate) expires: Option<SystemTime>,
+    id: String,
+    name: String,
+    hostname: String,
+    /// The text of a JSON object; what is asked for often is read out of it into the fields below.
+    headers: String,
+    shadow: Option<String>,
+    args_repr: String,
+    kwargs_repr: String,
+    root_id: Option<String>,
+    parent_id: Option<String>,
+    group_id: Option<String>,
+    retries: u32,
+    ignore_result: Option<bool>,
+    eta: Option<SystemTime>,
+    expires: Option<SystemTime>,
+    delivery_info: DeliveryInfo,
+    correlation_id: Option<String>,
+    reply_to: Option<String>,
 }
 
 /// How the broker delivered the message.
@@ -36,6 +47,54 @@ pub struct DeliveryInfo {
 }
 
 impl Context {
+    /// The context of a job. A header of an unexpected type counts as absent, as everything but the id is optional.
+    pub(crate) fn new(job: &JobHead<'_>) -> Self {
+        let headers = job.headers.get();
+        let mut context = Self {
+            id: job.id.clone().into_owned(),
+            name: job.task.clone().into_owned(),
+            hostname: job.hostname.clone().into_owned(),
+            headers: headers.to_owned(),
+            delivery_info: DeliveryInfo {
+                exchange: job.delivery_info.exchange.clone().into_owned(),
+                routing_key: job.delivery_info.routing_key.clone().into_owned(),
+                priority: job.delivery_info.priority,
+                redelivered: job.delivery_info.redelivered,
+            },
+            correlation_id: job.properties.correlation_id.clone(),
+            reply_to: job.properties.reply_to.clone(),
+            ..Self::default()
+        };
+        for (name, value) in Raw::parse(headers)
+            .iter()
+            .flat_map(|headers| headers.members())
+        {
+            context.take_header(&name.as_str().unwrap_or_default(), value);
+        }
+        context
+    }
+
+    fn take_header(&mut self, name: &str, value: Raw<'_>) {
+        let text = || value.as_str().map(|text| text.into_owned());
+        let moment = || moment::parse(&value.as_str()?).ok();
+        match name {
+            "shadow" => self.shadow = text(),
+            "argsrepr" => self.args_repr = text().unwrap_or_default(),
+            "kwargsrepr" => self.kwargs_repr = text().unwrap_or_default(),
+            "root_id" => self.root_id = text(),
+            "parent_id" => self.parent_id = text(),
+            "group" => self.group_id = text(),
+            "retries" => {
+                let count = value.as_i64().unwrap_or_default();
+                self.retries = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+            }
+            "ignore_result" => self.ignore_result = value.as_bool(),
+            "eta" => self.eta = moment(),
+            "expires" => self.expires = moment(),
+            _ => {}
+        }
+    }
+
     /// The task's id.
     pub fn id(&self) -> &str {
         &self.id
@@ -44,6 +103,11 @@ impl Context {
     /// The task's registered name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name that logs show: the caller's `shadow`, or else the registered one.
+    pub fn display_name(&self) -> &str {
+        self.shadow.as_deref().unwrap_or(&self.name)
     }
 
     /// The worker's node name, for example `celery@host`.
@@ -56,44 +120,43 @@ impl Context {
         self.retries
     }
 
-    /// Every header of the message.
-    pub fn headers(&self) -> &Map<String, Value> {
-        &self.headers
+    /// Every header of the message. The tree is built anew by each call.
+    pub fn headers(&self) -> Map<String, Value> {
+        serde_json::from_str(&self.headers).unwrap_or_default()
     }
 
-    /// One header's text; `None` when it is missing, null or something else.
-    fn text_header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(Value::as_str)
+    /// One header of the message, for example one the caller added.
+    pub fn header(&self, name: &str) -> Option<Value> {
+        let headers = Raw::parse(&self.headers).ok()?;
+        let (_, value) = headers
+            .members()
+            .find(|(key, _)| key.as_str().as_deref() == Some(name))?;
+        serde_json::from_str(value.text()).ok()
     }
 
     /// The positional arguments as the caller's text for people, for example `(1, 2)`.
     pub fn args_repr(&self) -> &str {
-        self.text_header("argsrepr").unwrap_or("")
+        &self.args_repr
     }
 
     /// The keyword arguments as the caller's text for people, for example `{'x': 1}`.
     pub fn kwargs_repr(&self) -> &str {
-        self.text_header("kwargsrepr").unwrap_or("")
+        &self.kwargs_repr
     }
 
     /// The id of the first task of the workflow this call belongs to.
     pub fn root_id(&self) -> Option<&str> {
-        self.text_header("root_id")
+        self.root_id.as_deref()
     }
 
     /// The id of the task that sent this one.
     pub fn parent_id(&self) -> Option<&str> {
-        self.text_header("parent_id")
+        self.parent_id.as_deref()
     }
 
     /// The id of the group this call is a member of.
     pub fn group_id(&self) -> Option<&str> {
-        self.text_header("group")
-    }
-
-    /// The publisher, `gen<pid>@<host>`.
-    pub fn origin(&self) -> Option<&str> {
-        self.text_header("origin")
+        self.group_id.as_deref()
     }
 
     /// The moment before which the call was not to run.
@@ -119,6 +182,11 @@ impl Context {
     /// The queue the caller waits on, if it waits.
     pub fn reply_to(&self) -> Option<&str> {
         self.reply_to.as_deref()
+    }
+
+    /// Whether the caller said that it wants no result; `None` leaves that to the task.
+    pub fn ignore_result(&self) -> Option<bool> {
+        self.ignore_result
     }
 
     /// A wish to run this call again, to be returned as the task's error: `Err(context.retry())?`.

@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::message::json::{self, REPR_LENGTH, Raw};
+use crate::message::result;
+
 /// What a task function returns.
 pub type TaskResult<T> = Result<T, TaskError>;
 
@@ -106,6 +109,17 @@ impl Exception {
         exception
     }
 
+    /// What a task fails with that panicked. The panic's text says where; the stack is the traceback.
+    pub(crate) fn panic(text: String) -> Self {
+        Self {
+            type_name: "Panic".to_owned(),
+            module: Some("rust".to_owned()),
+            args: vec![text.into()],
+            location: None,
+            causes: Vec::new(),
+        }
+    }
+
     /// Names the Python module that defines the type, for example `builtins`.
     #[must_use]
     pub fn module(mut self, module: impl Into<String>) -> Self {
@@ -118,6 +132,33 @@ impl Exception {
     pub fn args(mut self, args: impl IntoIterator<Item = Value>) -> Self {
         self.args = args.into_iter().collect();
         self
+    }
+
+    /// As Python's `repr` shows it: `ValueError('boom')`.
+    pub fn repr(&self) -> String {
+        let args = self.args.iter().map(|value| match value {
+            Value::String(text) => python_repr(text),
+            other => {
+                let text = other.to_string();
+                Raw::parse(&text).map_or_else(|_| text.clone(), |raw| json::repr(raw, REPR_LENGTH))
+            }
+        });
+        format!(
+            "{}({})",
+            self.type_name,
+            args.collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    /// The mapping that stands as the result of a failed task.
+    pub(crate) fn to_json(&self) -> String {
+        let args = json::to_string(&self.args).unwrap_or_else(|_| "[]".to_owned());
+        let exception = result::Exception {
+            type_name: self.type_name.as_str().into(),
+            module: self.module.as_deref().map(Into::into),
+            args: args.into(),
+        };
+        exception.to_json()
     }
 
     /// The traceback in Python's style, as clients and monitors show it; `task` stands for the function's name.
@@ -137,6 +178,31 @@ impl Exception {
         text.push('\n');
         text
     }
+}
+
+/// A text as Python's `repr` shows it.
+fn python_repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut shown = String::from(quote);
+    for character in text.chars() {
+        match character {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            '\\' => shown.push_str("\\\\"),
+            _ if character == quote => shown.extend(['\\', quote]),
+            _ if character.is_control() => {
+                shown.push_str(&format!("\\x{:02x}", u32::from(character)));
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown.push(quote);
+    shown
 }
 
 /// One frame of a traceback.
@@ -252,5 +318,76 @@ impl Retry {
                 frame(self.location, task)
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapped(std::num::ParseIntError);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("no number")
+        }
+    }
+
+    impl std::error::Error for Wrapped {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn parse(text: &str) -> TaskResult<i64> {
+        Ok(text.parse::<i64>()?)
+    }
+
+    #[test]
+    fn an_error_becomes_an_exception_of_its_types_name() {
+        let Err(TaskError::Failed(exception)) = parse("x") else {
+            panic!("parsed")
+        };
+        assert_eq!(
+            exception.repr(),
+            "ParseIntError('invalid digit found in string')"
+        );
+        assert_eq!(exception.module.as_deref(), Some("rust"));
+        let line = exception.location.expect("the place of the ?").line();
+        let text = exception.traceback("tasks.parse");
+        let expected = format!(
+            "Traceback (most recent call last):\n  File \"{}\", line {line}, in tasks.parse\n\
+             ParseIntError: invalid digit found in string\n",
+            file!()
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn causes_are_told_as_python_tells_them() {
+        let exception = Exception::from_error(&Wrapped("x".parse::<i64>().unwrap_err()));
+        let text = exception.traceback("t");
+        assert!(text.starts_with(
+            "invalid digit found in string\n\nThe above exception was the direct cause of the \
+             following exception:\n\nTraceback (most recent call last):\n"
+        ));
+        assert!(text.ends_with("Wrapped: no number\n"));
+    }
+
+    #[test]
+    fn reprs_are_pythons() {
+        for (message, repr) in [
+            ("boom", "E('boom')"),
+            ("it's", "E(\"it's\")"),
+            ("'\"", "E('\\'\"')"),
+            ("a\nb\\\u{1}", "E('a\\nb\\\\\\x01')"),
+        ] {
+            assert_eq!(Exception::new("E", message).repr(), repr);
+        }
+        let several = Exception::new("E", "").args([Value::from(1), Value::Null, Value::from("x")]);
+        assert_eq!(several.repr(), "E(1, None, 'x')");
+        assert_eq!(Exception::new("E", "").args([]).repr(), "E()");
+        assert_eq!(last_part("a::b<c::D>"), "b");
     }
 }

@@ -25,16 +25,27 @@
 //! | file | holds |
 //! |---|---|
 //! | `arguments` | binding of positional and keyword arguments to a `Deserialize` type, with Python's errors |
+//! | `binder` | the serde side of it |
+//! | `signature` | which arguments a type cannot do without, for those errors |
 //! | `context` | what a running task may know about its call |
 //! | `error` | how a task ends when it does not return a value: failure, retry, ignore, reject |
-//! | `options` | what a task says about itself, and what main reads before it schedules a call |
 //! | `registry` | the tasks by name |
+//! | `runner` | the life of one call in a child process: find the task, bind, run |
+//! | `ending` | how it ended: the log line, the result, the answer to main |
 //! | `demo` | the demonstration tasks of `celeriac worker --demo` |
 
+mod arguments;
+mod binder;
 mod context;
+pub(crate) mod demo;
+mod ending;
 mod error;
-mod options;
 mod registry;
+pub(crate) mod runner;
+mod signature;
+
+#[cfg(test)]
+mod binding_tests;
 
 use std::process::ExitCode;
 
@@ -43,8 +54,9 @@ use serde::de::DeserializeOwned;
 
 pub use context::{Context, DeliveryInfo};
 pub use error::{Exception, Retry, TaskError, TaskResult};
-pub use options::TaskOptions;
 pub use registry::Registry;
+
+pub use crate::worker::options::TaskOptions;
 
 /// A set of named tasks and the settings they come with.
 ///
@@ -118,9 +130,24 @@ impl App {
         &self.name
     }
 
+    /// Takes the tasks out, for the children to run.
+    pub(crate) fn into_registry(self) -> Registry {
+        self.registry
+    }
+
     /// The tasks registered so far.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The broker's URL, if the program set one.
+    pub fn broker_url(&self) -> Option<&str> {
+        self.broker.as_deref()
+    }
+
+    /// Where results go, if the program said so.
+    pub fn result_backend_url(&self) -> Option<&str> {
+        self.result_backend.as_deref()
     }
 
     /// Runs the command line of this program: `worker`, `call` and what else `--help` lists.

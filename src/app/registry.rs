@@ -6,7 +6,14 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::arguments::Arguments;
+use super::error::{Exception, TaskError};
 use super::{Context, TaskOptions, TaskResult};
+use crate::message::json;
+use crate::worker;
+
+/// A task function behind its binding: takes the call's arguments, gives the value's JSON.
+type Function = Box<dyn Fn(&Context, &Arguments<'_>) -> TaskResult<String>>;
 
 /// The tasks of an app by name, sorted, each with its options.
 #[derive(Debug, Default)]
@@ -17,6 +24,7 @@ pub struct Registry {
 /// One registered task.
 pub(crate) struct Task {
     pub(crate) options: TaskOptions,
+    pub(crate) function: Function,
 }
 
 impl fmt::Debug for Task {
@@ -34,8 +42,17 @@ impl Registry {
         A: DeserializeOwned,
         R: Serialize,
     {
-        let _ = function;
-        self.tasks.insert(name, Task { options });
+        let short_name = function_name(&name).to_owned();
+        let function: Function = Box::new(move |context, arguments| {
+            let value = function(context, arguments.bind(&short_name)?)?;
+            json::to_string(&value).map_err(unserializable)
+        });
+        self.tasks.insert(name, Task { options, function });
+    }
+
+    /// The task of that name.
+    pub(crate) fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.get(name)
     }
 
     /// The names, sorted.
@@ -43,15 +60,24 @@ impl Registry {
         self.tasks.keys().map(String::as_str)
     }
 
-    /// Each task's name with its options, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &TaskOptions)> {
-        self.tasks
-            .iter()
-            .map(|(name, task)| (name.as_str(), &task.options))
+    /// What main has to know of the tasks: names and options.
+    pub fn metadata(&self) -> worker::registry::Registry {
+        let mut metadata = worker::registry::Registry::new();
+        for (name, task) in &self.tasks {
+            metadata.insert(name.clone(), task.options.clone());
+        }
+        metadata
     }
+}
 
-    /// The options of a task; `None` when no task has that name.
-    pub fn options(&self, name: &str) -> Option<&TaskOptions> {
-        self.tasks.get(name).map(|task| &task.options)
-    }
+/// The function's name in error texts: the last part of the task's name.
+pub(super) fn function_name(task: &str) -> &str {
+    task.rsplit('.').next().unwrap_or(task)
+}
+
+/// A value that JSON cannot hold fails the task as it does in Python.
+fn unserializable(error: serde_json::Error) -> TaskError {
+    Exception::new("EncodeError", error.to_string())
+        .module("kombu.exceptions")
+        .into()
 }

@@ -1,8 +1,39 @@
-//! The command line: one file per sub-command.
+//! The command line: one file per sub-command, with the options, texts and exit codes of Celery's.
+//!
+//! | exit code | means |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the worker or the task failed, or the configuration makes no sense |
+//! | 2 | the command line makes no sense |
+//! | 69 | the broker cannot be reached |
 
+mod banner;
+mod call;
+mod client;
+mod environment;
+pub mod log;
+mod usage;
+mod values;
+mod worker;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
 use crate::app::App;
+
+/// What `--version` prints and the banner shows, in the form of Celery's `5.7.0 (collider)`.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (celeriac)");
+
+/// A configuration that makes no sense, or a failed task.
+const FAILURE: u8 = 1;
+/// A command line that makes no sense.
+const USAGE: u8 = 2;
+/// The broker cannot be reached (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
 
 /// The `celeriac` command: an app without tasks of its own.
 pub fn main() -> ExitCode {
@@ -11,6 +42,148 @@ pub fn main() -> ExitCode {
 
 /// The same command line around the tasks of `app`.
 pub(crate) fn run(app: App) -> ExitCode {
-    let _ = app;
-    todo!()
+    let line: Vec<OsString> = std::env::args_os().collect();
+    match Cli::try_parse_from(&line) {
+        Ok(cli) => execute(cli, &line, app),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprint!("{}", usage::text(&Cli::command(), &line, &error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Runs a Celery worker and talks to one.
+#[derive(Debug, Parser)]
+#[command(
+    name = "celeriac",
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    after_help = EXAMPLES
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Serve the demonstration tasks from a broker on this machine:
+    celeriac worker --demo --result-backend rpc:// -l info
+
+  Call one of them and wait for what it returns:
+    celeriac call demo.add -a '[2, 3]' --wait";
+
+/// Options of every sub-command; they may stand before it, as Celery wants them, or after it.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// A Python app; not served yet
+    #[arg(short = 'A', long, global = true, hide = true, value_name = "TEXT")]
+    app: Option<String>,
+
+    /// The broker's URL [env: BROKER_URL, CELERY_BROKER, CELERY_BROKER_URL] [default: amqp://guest@localhost//]
+    #[arg(short, long, global = true, value_name = "URL")]
+    broker: Option<String>,
+
+    /// Where results go; rpc:// sends them to who asked [env: RESULT_BACKEND, CELERY_RESULT_BACKEND]
+    #[arg(long, global = true, value_name = "URL")]
+    result_backend: Option<String>,
+
+    /// Change to this directory first
+    #[arg(
+        long,
+        global = true,
+        env = "CELERY_WORKDIR",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    workdir: Option<PathBuf>,
+
+    /// Print without colours [env: NO_COLOR, CELERY_NO_COLOR]
+    #[arg(short = 'C', long, global = true)]
+    no_color: bool,
+
+    /// Print no banner
+    #[arg(short, long, global = true, env = "CELERY_QUIET", hide_env_values = true,
+          value_parser = clap::builder::FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    quiet: bool,
+
+    /// Print the version and exit
+    #[arg(long)]
+    version: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Worker(worker::Arguments),
+    Call(call::Arguments),
+}
+
+/// What every sub-command is given.
+struct Setting<'a> {
+    global: Global,
+    line: &'a [OsString],
+    app: App,
+}
+
+impl Setting<'_> {
+    fn broker(&self) -> String {
+        let option = self.global.broker.as_deref();
+        environment::broker(option, &environment::variable, &self.app)
+    }
+
+    fn result_backend(&self) -> Option<String> {
+        let option = self.global.result_backend.as_deref();
+        environment::result_backend(option, &environment::variable, &self.app)
+    }
+
+    fn colour(&self) -> bool {
+        let asked = ["NO_COLOR", "CELERY_NO_COLOR"];
+        !self.global.no_color
+            && asked
+                .iter()
+                .all(|name| environment::variable(name).is_none())
+    }
+
+    /// Says what is wrong with the command line, as clap's own findings are said.
+    fn usage_error(&self, reason: &str) -> ExitCode {
+        eprint!("{}", usage::refusal(&Cli::command(), self.line, reason));
+        ExitCode::from(USAGE)
+    }
+}
+
+fn execute(cli: Cli, line: &[OsString], app: App) -> ExitCode {
+    let setting = Setting {
+        global: cli.global,
+        line,
+        app,
+    };
+    if setting.global.version {
+        println!("{VERSION}");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(module) = &setting.global.app {
+        return setting.usage_error(&format!(
+            "-A {module}: Python apps are not served yet; register Rust tasks on celeriac::app::App, or try --demo."
+        ));
+    }
+    if let Some(directory) = &setting.global.workdir
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        let shown = directory.display();
+        return setting.usage_error(&format!("Invalid value for '--workdir': {shown}: {error}"));
+    }
+    match cli.command {
+        Some(Command::Worker(arguments)) => worker::run(arguments, setting),
+        Some(Command::Call(arguments)) => call::run(arguments, setting),
+        None => {
+            let _ = Cli::command().print_help();
+            ExitCode::SUCCESS
+        }
+    }
 }

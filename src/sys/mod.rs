@@ -6,7 +6,7 @@
 //! Invariants:
 //!
 //! - every descriptor made here is close-on-exec;
-//! - no function here blocks, except [`process::wait_for`], which says so;
+//! - no function here blocks, except [`process::wait_for`] and [`wait::Waiter::wait`], which say so;
 //! - a [`process::Pid`] names exactly one process, so no call can reach "everybody" by accident.
 //!
 //! What a worker needs and only Linux has (signalfd, sub-reapers, `close_range`) is compiled there
@@ -19,6 +19,7 @@ pub mod pipe;
 pub mod process;
 pub mod signal;
 pub mod tcp;
+pub mod wait;
 
 /// Calls `f` again for as long as a signal interrupts it.
 fn retry<T>(mut f: impl FnMut() -> nix::Result<T>) -> std::io::Result<T> {

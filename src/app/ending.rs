@@ -1,0 +1,211 @@
+//! How a call ended: the line a child logs for it, and what it tells main.
+
+use std::time::{Duration, SystemTime};
+
+use super::error::{Exception, Retry, TaskError, TaskResult, When};
+use super::{Context, TaskOptions};
+use crate::message::json::{REPR_LENGTH, Raw, python_float, repr};
+use crate::message::moment;
+use crate::message::record::{Done, JobHead, Outcome};
+use crate::message::result::{ResultMeta, State};
+use crate::message::signature;
+
+/// A call that has ended, with all that its answer is made of.
+pub(super) struct Ending<'a> {
+    pub(super) job: &'a JobHead<'a>,
+    /// The message's body, which a retry sends again.
+    pub(super) body: &'a [u8],
+    pub(super) context: Context,
+    pub(super) options: TaskOptions,
+    /// How long the task ran, in seconds.
+    pub(super) runtime: f64,
+    /// When it ended, by the wall clock.
+    pub(super) now: SystemTime,
+}
+
+impl Ending<'_> {
+    /// Logs the end and says it to main. The lines are those of Celery's tracer.
+    pub(super) fn of(&self, result: TaskResult<String>) -> Done {
+        match result {
+            Ok(value) => self.success(&value),
+            Err(TaskError::Failed(exception)) => {
+                let traceback = exception.traceback(self.context.name());
+                self.failure(&exception, &traceback)
+            }
+            Err(TaskError::Retry(retry)) => self.retry(&retry),
+            Err(TaskError::Ignore) => {
+                log::info!("{} ignored", self.called());
+                self.done(Outcome::Ignored)
+            }
+            Err(TaskError::Reject { reason, requeue }) => {
+                let word = if requeue { "True" } else { "False" };
+                log::warn!("{} reject requeue={word}: {reason}", self.called());
+                Done {
+                    requeue,
+                    exception: Some(reason),
+                    ..self.done(Outcome::Rejected)
+                }
+            }
+        }
+    }
+
+    fn success(&self, value: &str) -> Done {
+        let shown = Raw::parse(value)
+            .map(|raw| repr(raw, REPR_LENGTH))
+            .unwrap_or_default();
+        let runtime = python_float(self.runtime);
+        log::info!("{} succeeded in {runtime}s: {shown}", self.called());
+        let store = !self.ignores_result();
+        Done {
+            result: Some(shown),
+            store,
+            meta: if store {
+                self.meta(State::Success, value, None)
+            } else {
+                Vec::new()
+            },
+            ..self.done(Outcome::Success)
+        }
+    }
+
+    /// The end of a task that failed, or panicked.
+    pub(super) fn failure(&self, exception: &Exception, traceback: &str) -> Done {
+        let shown = exception.repr();
+        log::error!(
+            "{} raised unexpected: {shown}\n{}",
+            self.called(),
+            traceback.trim_end()
+        );
+        let store = !self.ignores_result();
+        Done {
+            exception: Some(shown),
+            traceback: Some(traceback.to_owned()),
+            store,
+            meta: if store {
+                self.meta(State::Failure, &exception.to_json(), Some(traceback))
+            } else {
+                Vec::new()
+            },
+            ..self.done(Outcome::Failure)
+        }
+    }
+
+    fn retry(&self, retry: &Retry) -> Done {
+        let limit = retry.max_retries.unwrap_or(self.options.max_retries);
+        if limit.is_some_and(|limit| self.context.retries() >= limit) {
+            let exception = retry
+                .cause
+                .clone()
+                .unwrap_or_else(|| self.retries_used_up(retry));
+            let traceback = exception.traceback(self.context.name());
+            return self.failure(&exception, &traceback);
+        }
+        log::info!("{} retry: {}", self.called(), self.retry_text(retry));
+        let again = signature::Retry {
+            id: self.context.id(),
+            headers: Raw::parse(self.job.headers.get()).unwrap_or(Raw::EMPTY_MAPPING),
+            properties: &self.job.properties,
+            delivery_info: &self.job.delivery_info,
+            body: self.body,
+            eta: self.retry_eta(retry),
+        };
+        let traceback = retry.traceback(self.context.name());
+        let cause = retry.cause.as_ref().map(Exception::to_json);
+        let store = !self.ignores_result();
+        Done {
+            exception: retry.cause.as_ref().map(Exception::repr),
+            publish: vec![again.publish(self.now)],
+            store,
+            meta: if store {
+                self.meta(
+                    State::Retry,
+                    cause.as_deref().unwrap_or("null"),
+                    Some(&traceback),
+                )
+            } else {
+                Vec::new()
+            },
+            traceback: Some(traceback),
+            ..self.done(Outcome::Retry)
+        }
+    }
+
+    /// The result as clients read it.
+    fn meta(&self, state: State, result: &str, traceback: Option<&str>) -> Vec<u8> {
+        let meta = ResultMeta {
+            traceback,
+            date_done: Some(self.now),
+            group_id: self.context.group_id(),
+            parent_id: self.context.parent_id(),
+            ..ResultMeta::new(state, self.context.id(), result)
+        };
+        meta.to_json().into_bytes()
+    }
+
+    /// What a task fails with that may not be retried again and names no error of its own.
+    fn retries_used_up(&self, retry: &Retry) -> Exception {
+        let context = &self.context;
+        let text = format!(
+            "Can't retry {}[{}] args:{} kwargs:{}",
+            context.name(),
+            context.id(),
+            context.args_repr(),
+            context.kwargs_repr()
+        );
+        let mut exception = Exception::new("MaxRetriesExceededError", text);
+        exception.location = Some(retry.location);
+        exception.module("celery.exceptions")
+    }
+
+    /// `Retry in 5s: ValueError('boom')`.
+    fn retry_text(&self, retry: &Retry) -> String {
+        let when = match retry.when {
+            When::Default => format!("in {}s", seconds(self.options.default_retry_delay)),
+            When::Countdown(delay) => format!("in {}s", seconds(delay)),
+            When::At(moment) => format!("at {}", moment::format(moment).replace('T', " ")),
+        };
+        match &retry.cause {
+            Some(cause) => format!("Retry {when}: {}", cause.repr()),
+            None => format!("Retry {when}"),
+        }
+    }
+
+    /// When a retry shall run; nothing for at once.
+    fn retry_eta(&self, retry: &Retry) -> Option<SystemTime> {
+        let delay = match retry.when {
+            When::At(moment) => return Some(moment),
+            When::Countdown(delay) => delay,
+            When::Default => self.options.default_retry_delay,
+        };
+        if delay.is_zero() {
+            None
+        } else {
+            self.now.checked_add(delay)
+        }
+    }
+
+    /// `Task tasks.add[8a75c803-..]`, with the name the caller wants shown.
+    fn called(&self) -> String {
+        format!(
+            "Task {}[{}]",
+            self.context.display_name(),
+            self.context.id()
+        )
+    }
+
+    fn ignores_result(&self) -> bool {
+        self.context
+            .ignore_result()
+            .unwrap_or(self.options.ignore_result)
+    }
+
+    fn done(&self, outcome: Outcome) -> Done {
+        Done::new(self.job.job, outcome, self.runtime)
+    }
+}
+
+/// Seconds as Celery prints a countdown: `180`, `0.5`.
+fn seconds(delay: Duration) -> String {
+    let text = python_float(delay.as_secs_f64());
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}

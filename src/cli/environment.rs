@@ -1,0 +1,81 @@
+//! Which broker and which result backend: the command line beats the environment, which beats the app.
+
+use crate::app::App;
+
+/// Where the URLs come from when nobody names one.
+pub(super) const DEFAULT_BROKER: &str = "amqp://guest@localhost//";
+
+/// Celery's variables in the order in which they are consulted: those of the global option, then the setting's.
+const BROKER: [&str; 3] = ["BROKER_URL", "CELERY_BROKER", "CELERY_BROKER_URL"];
+const RESULT_BACKEND: [&str; 2] = ["RESULT_BACKEND", "CELERY_RESULT_BACKEND"];
+
+/// Reads one variable of the environment; a parameter, so that tests need not change the real one.
+pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's own environment. An empty variable counts as unset, as it does for Celery.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The broker's URL.
+pub(super) fn broker(option: Option<&str>, variables: Variables<'_>, app: &App) -> String {
+    first(option, &BROKER, variables, app.broker_url()).unwrap_or_else(|| DEFAULT_BROKER.to_owned())
+}
+
+/// The result backend's URL; `None` when results are not kept.
+pub(super) fn result_backend(
+    option: Option<&str>,
+    variables: Variables<'_>,
+    app: &App,
+) -> Option<String> {
+    first(option, &RESULT_BACKEND, variables, app.result_backend_url())
+}
+
+fn first(
+    option: Option<&str>,
+    names: &[&str],
+    variables: Variables<'_>,
+    app: Option<&str>,
+) -> Option<String> {
+    let given = option.map(str::to_owned);
+    given
+        .or_else(|| names.iter().find_map(|name| variables(name)))
+        .or_else(|| app.map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_beats_the_environment_which_beats_the_app() {
+        let app = App::new("tasks").broker("amqp://app//");
+        let nothing = |_: &str| None;
+        assert_eq!(broker(None, &nothing, &App::new("x")), DEFAULT_BROKER);
+        assert_eq!(broker(None, &nothing, &app), "amqp://app//");
+        let setting =
+            |name: &str| (name == "CELERY_BROKER_URL").then(|| "amqp://setting//".to_owned());
+        assert_eq!(broker(None, &setting, &app), "amqp://setting//");
+        let every = |name: &str| Some(format!("amqp://{name}//"));
+        assert_eq!(broker(None, &every, &app), "amqp://BROKER_URL//");
+        assert_eq!(
+            broker(Some("amqp://option//"), &every, &app),
+            "amqp://option//"
+        );
+    }
+
+    #[test]
+    fn results_are_not_kept_unless_somebody_says_where() {
+        let app = App::new("tasks");
+        assert_eq!(result_backend(None, &|_| None, &app), None);
+        assert_eq!(
+            result_backend(Some("rpc://"), &|_| None, &app).as_deref(),
+            Some("rpc://")
+        );
+        let app = app.result_backend("rpc://");
+        assert_eq!(
+            result_backend(None, &|_| None, &app).as_deref(),
+            Some("rpc://")
+        );
+    }
+}

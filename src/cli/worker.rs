@@ -1,0 +1,294 @@
+//! `celeriac worker`: serves the app's tasks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::builder::PossibleValuesParser;
+
+use super::banner::{self, Banner};
+use super::log::{self, Level};
+use super::{FAILURE, Setting, VERSION};
+use crate::app::runner::Runner;
+use crate::app::{App, demo};
+use crate::link::BrokerUrl;
+use crate::pool::{ChildName, native};
+use crate::sys::process;
+use crate::worker::node_name;
+
+/// The name of the main process in the log.
+const MAIN_PROCESS: &str = "MainProcess";
+/// The result backend that keeps nothing, as Celery writes it.
+const DISABLED: &str = "disabled://";
+/// The result backend that sends a result to who asked for it.
+const RPC: &str = "rpc://";
+
+/// Serve tasks
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Node name: name@host, or the host alone. %h is this machine's host name, %n its first label, %d the rest
+    #[arg(
+        short = 'n',
+        long,
+        env = "CELERY_WORKER_HOSTNAME",
+        hide_env_values = true,
+        value_name = "TEXT"
+    )]
+    hostname: Option<String>,
+
+    /// How many child processes run tasks; 0 or auto for one a processor
+    #[arg(
+        short,
+        long,
+        env = "CELERY_WORKER_CONCURRENCY",
+        hide_env_values = true,
+        default_value = "0",
+        value_name = "N"
+    )]
+    concurrency: Concurrency,
+
+    /// Queues to serve, joined by commas
+    #[arg(
+        short = 'Q',
+        long,
+        env = "CELERY_WORKER_QUEUES",
+        hide_env_values = true,
+        value_delimiter = ',',
+        default_value = "celery",
+        value_name = "LIST"
+    )]
+    queues: Vec<String>,
+
+    /// What to log: DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL, in any case
+    #[arg(
+        short,
+        long,
+        env = "CELERY_WORKER_LOGLEVEL",
+        hide_env_values = true,
+        default_value = "WARNING",
+        value_name = "LEVEL"
+    )]
+    loglevel: Level,
+
+    /// Log to this file, which may be rotated, instead of stderr
+    #[arg(
+        short = 'f',
+        long,
+        env = "CELERY_WORKER_LOGFILE",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    logfile: Option<String>,
+
+    /// Messages that main holds for each child process, running or waiting; 0 for the default
+    #[arg(
+        long,
+        env = "CELERY_WORKER_PREFETCH_MULTIPLIER",
+        hide_env_values = true,
+        default_value_t = 4,
+        value_name = "N"
+    )]
+    prefetch_multiplier: u16,
+
+    /// How tasks run: in child processes
+    #[arg(short = 'P', long, env = "CELERY_WORKER_POOL", hide_env_values = true, default_value = "prefork",
+          value_parser = PossibleValuesParser::new(["prefork"]), value_name = "POOL")]
+    pool: String,
+
+    /// Serve the demonstration tasks as well: demo.add, demo.mul, demo.echo, demo.sleep, demo.noop, demo.fail, demo.retry, demo.crash
+    #[arg(long)]
+    demo: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Serve the demonstration tasks, send results to who asked, show what happens:
+    celeriac worker --demo --result-backend rpc:// --loglevel info
+
+  Four children for two queues of another broker:
+    celeriac -b amqp://user:secret@broker/shop worker -c 4 -Q mail,thumbnails
+
+  Two nodes on one machine, each with a log of its own:
+    celeriac worker -n mail@%h -f /var/log/%n.log";
+
+/// `-c`: a number of processes.
+#[derive(Clone, Copy, Debug)]
+struct Concurrency(usize);
+
+impl FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "0" | "auto" => Ok(Self(process::cpu_count())),
+            _ => text
+                .parse()
+                .map(Self)
+                .map_err(|_| format!("'{text}' is not a valid integer.")),
+        }
+    }
+}
+
+/// Runs the worker until it is told to stop.
+pub(super) fn run(arguments: Arguments, mut setting: Setting<'_>) -> ExitCode {
+    if arguments.demo {
+        setting.app = demo::register(setting.app);
+    }
+    if setting.app.registry().names().next().is_none() {
+        return setting.usage_error(
+            "There are no tasks to serve: give --demo, or register tasks on celeriac::app::App.",
+        );
+    }
+    match serve(&arguments, setting) {
+        Ok(code) => code,
+        Err(reason) => {
+            eprintln!("Error: {reason}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Makes the zygote, then everything that a child must not inherit.
+fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String> {
+    let host = process::host_name();
+    let node = match &arguments.hostname {
+        Some(text) => node_name::expand(text, &host).map_err(|error| error.to_string())?,
+        None => node_name::default(&host),
+    };
+    let urls =
+        BrokerUrl::parse_list(&setting.broker()).map_err(|error| format!("broker: {error}"))?;
+    let results = setting
+        .result_backend()
+        .unwrap_or_else(|| DISABLED.to_owned());
+    if ![DISABLED, RPC].contains(&results.as_str()) {
+        return Err(format!(
+            "result backend: only {RPC} and {DISABLED} are served yet"
+        ));
+    }
+    let log = LogFile {
+        pattern: arguments.logfile.clone(),
+        node: node.clone(),
+    };
+    let settings = log.settings(arguments.loglevel, setting.colour(), 0)?;
+    let metadata = setting.app.registry().metadata();
+    let app = app_name(&setting.app);
+    let quiet = setting.global.quiet;
+
+    let (level, colour) = (arguments.loglevel, setting.colour());
+    let runner = Runner::new(setting.app.into_registry(), move |name: ChildName| {
+        // Without its log a child still works, and what it has to say reaches main.
+        let started = log.settings(level, colour, name.0).and_then(|settings| {
+            log::start(&settings, &name.to_string()).map_err(|error| error.to_string())
+        });
+        if let Err(reason) = started {
+            eprintln!("{name}: no log: {reason}");
+        }
+    });
+    let zygote =
+        native::start(runner).map_err(|error| format!("cannot start a zygote: {error}"))?;
+    log::start(&settings, MAIN_PROCESS).map_err(|error| cannot_log(&settings, &error))?;
+
+    if !quiet {
+        let tasks: Vec<&str> = metadata.names().collect();
+        let banner = Banner {
+            node: &node,
+            version: VERSION,
+            platform: &platform(),
+            time: &log::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            app: &app,
+            transport: &urls.first().map(ToString::to_string).unwrap_or_default(),
+            results: &results,
+            concurrency: arguments.concurrency.0,
+            queues: &arguments.queues,
+        };
+        print!(
+            "{}",
+            banner::render(&banner, (level <= Level::Info).then_some(&tasks))
+        );
+    }
+    let _ = (zygote, metadata, arguments.prefetch_multiplier);
+    Err("the worker is not part of this build".to_owned())
+}
+
+/// The log file's name with its formats, which each process expands for itself: `%i` is the child's number.
+#[derive(Clone)]
+struct LogFile {
+    pattern: Option<String>,
+    node: String,
+}
+
+impl LogFile {
+    fn settings(&self, level: Level, colour: bool, index: u32) -> Result<log::Settings, String> {
+        let expand = |pattern: &String| {
+            node_name::expand_file(pattern, &self.node, index as usize).map(PathBuf::from)
+        };
+        let file = self.pattern.as_ref().map(expand).transpose();
+        let file = file.map_err(|error| format!("log file: {error}"))?;
+        Ok(log::Settings {
+            level,
+            file,
+            colour,
+        })
+    }
+}
+
+fn cannot_log(settings: &log::Settings, error: &std::io::Error) -> String {
+    match &settings.file {
+        Some(path) => format!("cannot log to {}: {error}", path.display()),
+        None => format!("cannot log: {error}"),
+    }
+}
+
+/// The app as the banner shows it: its name, and an address that differs from one process to the next.
+fn app_name(app: &App) -> String {
+    format!("{}:{:#x}", app.name(), std::ptr::from_ref(app).addr())
+}
+
+/// The system as the banner shows it: `Linux-6.18.44-x86_64`.
+fn platform() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux-{}-{}", release.trim(), std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn concurrency_is_a_number_or_one_child_a_processor() {
+        assert_eq!("3".parse::<Concurrency>().unwrap().0, 3);
+        for text in ["", "0", "auto"] {
+            assert_eq!(text.parse::<Concurrency>().unwrap().0, process::cpu_count());
+        }
+        assert_eq!(
+            "many".parse::<Concurrency>().unwrap_err(),
+            "'many' is not a valid integer."
+        );
+    }
+
+    #[test]
+    fn a_log_file_is_named_for_its_process() {
+        let log = LogFile {
+            pattern: Some("%n%I.log".to_owned()),
+            node: "w1@host".to_owned(),
+        };
+        let file = |index| {
+            log.settings(Level::Info, false, index)
+                .unwrap()
+                .file
+                .unwrap()
+        };
+        assert_eq!(file(0), PathBuf::from("w1.log"));
+        assert_eq!(file(2), PathBuf::from("w1-2.log"));
+        let odd = LogFile {
+            pattern: Some("%z".to_owned()),
+            ..log
+        };
+        assert!(
+            odd.settings(Level::Info, false, 0)
+                .unwrap_err()
+                .contains("%z")
+        );
+    }
+}
