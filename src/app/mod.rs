@@ -56,7 +56,7 @@ pub use context::{Context, DeliveryInfo};
 pub use error::{Exception, Retry, TaskError, TaskResult};
 pub use registry::Registry;
 
-pub use crate::worker::options::TaskOptions;
+pub use crate::worker::TaskOptions;
 
 /// A set of named tasks and the settings they come with.
 ///

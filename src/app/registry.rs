@@ -61,8 +61,8 @@ impl Registry {
     }
 
     /// What main has to know of the tasks: names and options.
-    pub fn metadata(&self) -> worker::registry::Registry {
-        let mut metadata = worker::registry::Registry::new();
+    pub fn metadata(&self) -> worker::Registry {
+        let mut metadata = worker::Registry::new();
         for (name, task) in &self.tasks {
             metadata.insert(name.clone(), task.options.clone());
         }

@@ -18,7 +18,7 @@ pub(super) struct Banner<'a> {
     pub(super) results: &'a str,
     pub(super) concurrency: usize,
     /// The queues consumed from; each is bound to a direct exchange of its own name.
-    pub(super) queues: &'a [String],
+    pub(super) queues: &'a [&'a str],
 }
 
 /// Celery's emblem: people recognise it, and scripts cut the first fifteen columns off.
@@ -72,8 +72,8 @@ fn rows(banner: &Banner<'_>) -> Vec<String> {
         String::new(),
         "[queues]".to_owned(),
     ];
-    let mut queues: Vec<&String> = banner.queues.iter().collect();
-    queues.sort();
+    let mut queues = banner.queues.to_vec();
+    queues.sort_unstable();
     for queue in &queues {
         rows.push(format!(
             ".> {queue:<16} exchange={queue}(direct) key={queue}"
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn it_reads_as_celerys_does() {
-        let queues = ["celery".to_owned()];
+        let queues = ["celery"];
         let banner = Banner {
             queues: &queues,
             ..BANNER
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn queues_are_sorted() {
-        let queues = ["mail".to_owned(), "celery".to_owned()];
+        let queues = ["mail", "celery"];
         let text = render(
             &Banner {
                 queues: &queues,

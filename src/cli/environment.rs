@@ -22,6 +22,16 @@ pub(super) fn broker(option: Option<&str>, variables: Variables<'_>, app: &App) 
     first(option, &BROKER, variables, app.broker_url()).unwrap_or_else(|| DEFAULT_BROKER.to_owned())
 }
 
+/// The URLs to consume from and to publish to. Each has a variable of its own, which beats everything, as in Celery;
+/// otherwise both are the broker's.
+pub(super) fn read_and_write(broker: &str, variables: Variables<'_>) -> (String, String) {
+    let own = |name| variables(name).unwrap_or_else(|| broker.to_owned());
+    (
+        own("CELERY_BROKER_READ_URL"),
+        own("CELERY_BROKER_WRITE_URL"),
+    )
+}
+
 /// The result backend's URL; `None` when results are not kept.
 pub(super) fn result_backend(
     option: Option<&str>,
@@ -62,6 +72,14 @@ mod tests {
             broker(Some("amqp://option//"), &every, &app),
             "amqp://option//"
         );
+    }
+
+    #[test]
+    fn reading_and_writing_may_have_brokers_of_their_own() {
+        let read =
+            |name: &str| (name == "CELERY_BROKER_READ_URL").then(|| "amqp://read//".to_owned());
+        let urls = ("amqp://read//".to_owned(), "amqp://b//".to_owned());
+        assert_eq!(read_and_write("amqp://b//", &read), urls);
     }
 
     #[test]

@@ -17,10 +17,7 @@ use jiff::tz::TimeZone;
 use log::{LevelFilter, Record};
 
 use crate::sys::clock;
-
-/// The target of records that Celery logs as CRITICAL, a level the `log` crate does not have:
-/// `log::error!(target: "critical", ..)`.
-pub const CRITICAL: &str = "critical";
+use crate::worker::CRITICAL;
 
 /// A log level by Celery's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,6 @@
 //! `celeriac worker`: serves the app's tasks.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -8,14 +9,16 @@ use clap::builder::PossibleValuesParser;
 
 use super::banner::{self, Banner};
 use super::log::{self, Level};
-use super::{FAILURE, Setting, VERSION};
+use super::{FAILURE, Setting, VERSION, environment};
 use crate::app::runner::Runner;
 use crate::app::{App, demo};
 use crate::link::BrokerUrl;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
-use crate::worker::node_name;
+use crate::worker::{self, Queue, ResultBackend, Settings, node_name};
 
+/// Celery's `worker_prefetch_multiplier`.
+const PREFETCH_MULTIPLIER: u32 = 4;
 /// The name of the main process in the log.
 const MAIN_PROCESS: &str = "MainProcess";
 /// The result backend that keeps nothing, as Celery writes it.
@@ -81,12 +84,13 @@ pub(super) struct Arguments {
     )]
     logfile: Option<String>,
 
-    /// Messages that main holds for each child process, running or waiting; 0 for the default
+    /// Messages that main holds for each child process, running or waiting; 4 by default
     #[arg(
         long,
         env = "CELERY_WORKER_PREFETCH_MULTIPLIER",
         hide_env_values = true,
-        default_value_t = 4,
+        default_value_t = 0,
+        hide_default_value = true,
         value_name = "N"
     )]
     prefetch_multiplier: u16,
@@ -151,31 +155,16 @@ pub(super) fn run(arguments: Arguments, mut setting: Setting<'_>) -> ExitCode {
 
 /// Makes the zygote, then everything that a child must not inherit.
 fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String> {
-    let host = process::host_name();
-    let node = match &arguments.hostname {
-        Some(text) => node_name::expand(text, &host).map_err(|error| error.to_string())?,
-        None => node_name::default(&host),
-    };
-    let urls =
-        BrokerUrl::parse_list(&setting.broker()).map_err(|error| format!("broker: {error}"))?;
-    let results = setting
-        .result_backend()
-        .unwrap_or_else(|| DISABLED.to_owned());
-    if ![DISABLED, RPC].contains(&results.as_str()) {
-        return Err(format!(
-            "result backend: only {RPC} and {DISABLED} are served yet"
-        ));
-    }
+    let settings = settings(arguments, &setting)?;
     let log = LogFile {
         pattern: arguments.logfile.clone(),
-        node: node.clone(),
+        node: settings.node_name.clone(),
     };
-    let settings = log.settings(arguments.loglevel, setting.colour(), 0)?;
-    let metadata = setting.app.registry().metadata();
-    let app = app_name(&setting.app);
-    let quiet = setting.global.quiet;
-
     let (level, colour) = (arguments.loglevel, setting.colour());
+    let log_settings = log.settings(level, colour, 0)?;
+    let greeting = (!setting.global.quiet).then(|| greeting(&settings, &setting.app, level));
+
+    let metadata = setting.app.registry().metadata();
     let runner = Runner::new(setting.app.into_registry(), move |name: ChildName| {
         // Without its log a child still works, and what it has to say reaches main.
         let started = log.settings(level, colour, name.0).and_then(|settings| {
@@ -187,28 +176,73 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
     });
     let zygote =
         native::start(runner).map_err(|error| format!("cannot start a zygote: {error}"))?;
-    log::start(&settings, MAIN_PROCESS).map_err(|error| cannot_log(&settings, &error))?;
-
-    if !quiet {
-        let tasks: Vec<&str> = metadata.names().collect();
-        let banner = Banner {
-            node: &node,
-            version: VERSION,
-            platform: &platform(),
-            time: &log::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            app: &app,
-            transport: &urls.first().map(ToString::to_string).unwrap_or_default(),
-            results: &results,
-            concurrency: arguments.concurrency.0,
-            queues: &arguments.queues,
-        };
-        print!(
-            "{}",
-            banner::render(&banner, (level <= Level::Info).then_some(&tasks))
-        );
+    log::start(&log_settings, MAIN_PROCESS).map_err(|error| cannot_log(&log_settings, &error))?;
+    if let Some(greeting) = greeting {
+        print!("{greeting}");
+        let _ = std::io::stdout().flush(); // a closed terminal is no reason not to work
     }
-    let _ = (zygote, metadata, arguments.prefetch_multiplier);
-    Err("the worker is not part of this build".to_owned())
+    let status = worker::run(settings, metadata, zygote).map_err(|error| error.to_string())?;
+    Ok(ExitCode::from(status))
+}
+
+/// What the worker is told: options, environment and app together.
+fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, String> {
+    let host = process::host_name();
+    let node_name = match &arguments.hostname {
+        Some(text) => node_name::expand(text, &host).map_err(|error| error.to_string())?,
+        None => node_name::default(&host),
+    };
+    let (read, write) = environment::read_and_write(&setting.broker(), &environment::variable);
+    let urls = |text: &str| BrokerUrl::parse_list(text).map_err(|error| format!("broker: {error}"));
+    let results = match setting.result_backend().as_deref() {
+        None | Some(DISABLED) => ResultBackend::Disabled,
+        Some(RPC) => ResultBackend::Rpc,
+        Some(_) => {
+            return Err(format!(
+                "result backend: only {RPC} and {DISABLED} are served yet"
+            ));
+        }
+    };
+    Ok(Settings {
+        node_name,
+        read_urls: urls(&read)?,
+        write_urls: urls(&write)?,
+        results,
+        concurrency: arguments.concurrency.0,
+        prefetch_multiplier: match arguments.prefetch_multiplier {
+            0 => PREFETCH_MULTIPLIER,
+            given => given.into(),
+        },
+        max_tasks_per_child: None,
+        queues: arguments.queues.iter().map(Queue::named).collect(),
+        remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
+    })
+}
+
+/// The banner, with the list of tasks for those who want to know what happens.
+fn greeting(settings: &Settings, app: &App, level: Level) -> String {
+    let queues: Vec<&str> = settings
+        .queues
+        .iter()
+        .map(|queue| queue.name.as_str())
+        .collect();
+    let broker = settings.read_urls.first();
+    let banner = Banner {
+        node: &settings.node_name,
+        version: VERSION,
+        platform: &platform(),
+        time: &log::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        app: &app_name(app),
+        transport: &broker.map(ToString::to_string).unwrap_or_default(),
+        results: match settings.results {
+            ResultBackend::Rpc => RPC,
+            ResultBackend::Disabled => DISABLED,
+        },
+        concurrency: settings.concurrency,
+        queues: &queues,
+    };
+    let tasks: Vec<&str> = app.registry().names().collect();
+    banner::render(&banner, (level <= Level::Info).then_some(&tasks))
 }
 
 /// The log file's name with its formats, which each process expands for itself: `%i` is the child's number.
