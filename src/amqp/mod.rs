@@ -18,6 +18,8 @@
 pub mod connection;
 mod cursor;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod method;
 pub mod props;
 pub mod reply;
