@@ -13,8 +13,13 @@ const TARGETS: &[(&str, Body)] = &[
     ("blueprint", celeriac::fuzzing::fuzz_blueprint),
     ("broker_url", celeriac::fuzzing::fuzz_broker_url),
     ("child_record", celeriac::fuzzing::fuzz_child_record),
+    ("connection", celeriac::fuzzing::fuzz_connection),
+    ("differential", celeriac::fuzzing::fuzz_differential),
+    ("frame_decoder", celeriac::fuzzing::fuzz_frame_decoder),
     ("json", celeriac::fuzzing::fuzz_json),
+    ("method", celeriac::fuzzing::fuzz_method),
     ("scheduler", celeriac::fuzzing::fuzz_scheduler),
+    ("table", celeriac::fuzzing::fuzz_table),
     ("task_message", celeriac::fuzzing::fuzz_task_message),
     ("timer_wheel", celeriac::fuzzing::fuzz_timer_wheel),
 ];
