@@ -301,3 +301,36 @@ fn timer_key(key: Key) -> TimerKey {
 fn call_key(key: TimerKey) -> Key {
     Key::from(key.sequence << 32 | u64::from(key.index))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_call_keeps_its_phase_and_skips_the_beats_it_missed() {
+        let (start, second) = (clock::now(), Duration::from_secs(1));
+        let next = |late: Duration| next_beat(start, second, start + late) - start;
+        assert_eq!(next(Duration::ZERO), second);
+        assert_eq!(next(second / 2), second, "late, and in step again");
+        assert_eq!(
+            next(second),
+            second * 2,
+            "the beat of this moment is missed"
+        );
+        assert_eq!(next(second * 5 / 2), second * 3);
+        assert_eq!(
+            next(second * 86_400),
+            second * 86_401,
+            "a night's sleep is one beat"
+        );
+    }
+
+    #[test]
+    fn no_period_and_no_delay_is_too_long() {
+        let now = clock::now();
+        for long in [Duration::MAX, Duration::from_secs(u64::MAX / 4)] {
+            assert!(next_beat(now, long, now) > now);
+            assert!(after(now, long) > now + Duration::from_secs(3600));
+        }
+    }
+}
