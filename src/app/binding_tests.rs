@@ -60,6 +60,26 @@ struct Nested {
     any: Value,
 }
 
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "only its shape matters")]
+struct Numbers {
+    x: serde_json::Number,
+    y: serde_json::Number,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its shape matters")]
+enum Text {
+    Text(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "only its shape matters")]
+struct Texts {
+    text: Text,
+}
+
 fn call<A: DeserializeOwned>(positional: &[&str], named: &[(&str, &str)]) -> Result<A, Exception> {
     let args = format!("[{}]", positional.join(", "));
     let named: Vec<String> = named
@@ -259,6 +279,15 @@ fn the_signature_is_found_whatever_the_fields_hold() {
     // `any` may be null, yet a call has to give it.
     assert_eq!(signature.required, signature.fields);
     assert_eq!(signature::of::<i64>(), None);
+    // A number takes no null for a stand-in, and this field no number.
+    assert_eq!(
+        signature::of::<Numbers>().expect("a struct").required,
+        ["x", "y"]
+    );
+    assert_eq!(
+        signature::of::<Texts>().expect("a struct").required,
+        ["text"]
+    );
 }
 
 proptest! {

@@ -19,14 +19,20 @@ pub(super) struct Signature {
     pub(super) required: Vec<&'static str>,
 }
 
-/// The signature of `A`; `None` when it is no struct, or refuses a stand-in.
+/// The signature of `A`; `None` when it is no struct, or refuses every stand-in.
 pub(super) fn of<A: DeserializeOwned>() -> Option<Signature> {
+    [StandIn::Null, StandIn::Zero, StandIn::Empty]
+        .into_iter()
+        .find_map(signature_with::<A>)
+}
+
+fn signature_with<A: DeserializeOwned>(stand_in: StandIn) -> Option<Signature> {
     let mut signature = Signature {
         fields: &[],
         required: Vec::new(),
     };
     loop {
-        match A::deserialize(Probe(&mut signature)) {
+        match A::deserialize(Probe(&mut signature, stand_in)) {
             Ok(_) => return Some(signature),
             Err(Mismatch::Missing(field)) if !signature.required.contains(&field) => {
                 signature.required.push(field);
@@ -37,7 +43,7 @@ pub(super) fn of<A: DeserializeOwned>() -> Option<Signature> {
 }
 
 /// Notes the fields, and gives those already known to be required a stand-in.
-struct Probe<'a>(&'a mut Signature);
+struct Probe<'a>(&'a mut Signature, StandIn);
 
 impl<'de> Deserializer<'de> for Probe<'_> {
     type Error = Mismatch;
@@ -49,7 +55,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
         self.0.fields = fields;
-        let given = self.0.required.iter().map(|field| (*field, StandIn));
+        let given = self.0.required.iter().map(|field| (*field, self.1));
         visitor.visit_map(MapDeserializer::new(given))
     }
 
@@ -75,9 +81,13 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 }
 
-/// The emptiest value of whatever type is asked for.
+/// The emptiest value of whatever type is asked for. A field that takes any type gets the one named here.
 #[derive(Clone, Copy)]
-struct StandIn;
+enum StandIn {
+    Null,
+    Zero,
+    Empty,
+}
 
 impl IntoDeserializer<'_, Mismatch> for StandIn {
     type Deserializer = Self;
@@ -124,6 +134,14 @@ impl<'de> Deserializer<'de> for StandIn {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self {
+            Self::Null => visitor.visit_unit(),
+            Self::Zero => visitor.visit_u8(0),
+            Self::Empty => visitor.visit_borrowed_str(""),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_unit()
     }
 
@@ -178,5 +196,13 @@ impl<'de> Deserializer<'de> for StandIn {
         ))
     }
 
-    forward_to_deserialize_any! { unit unit_struct ignored_any }
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! { ignored_any }
 }

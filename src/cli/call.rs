@@ -16,7 +16,7 @@ use crate::sys::{clock, process};
 
 /// Call a task by name
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Arguments {
     /// The task's name; it need not be known here
     #[arg(value_name = "NAME")]

@@ -61,6 +61,7 @@ pub(crate) fn run(app: App) -> ExitCode {
 #[command(
     name = "celeriac",
     disable_version_flag = true,
+    args_override_self = true,
     disable_help_subcommand = true,
     after_help = EXAMPLES
 )]

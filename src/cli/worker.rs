@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap::ArgAction;
 use clap::builder::PossibleValuesParser;
 
 use super::banner::{self, Banner};
@@ -28,7 +29,7 @@ const RPC: &str = "rpc://";
 
 /// Serve tasks
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Arguments {
     /// Node name: name@host, or the host alone. %h is this machine's host name, %n its first label, %d the rest
     #[arg(
@@ -57,6 +58,7 @@ pub(super) struct Arguments {
         long,
         env = "CELERY_WORKER_QUEUES",
         hide_env_values = true,
+        action = ArgAction::Set,
         value_delimiter = ',',
         default_value = "celery",
         value_name = "LIST"
