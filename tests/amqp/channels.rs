@@ -71,6 +71,26 @@ fn answers_come_in_the_order_of_calls_and_nowait_has_none() {
     pair.expect_no_event();
 }
 
+/// In RabbitMQ the queue answers basic.consume, and the channel goes on meanwhile.
+#[test]
+fn a_consumer_may_be_confirmed_after_later_calls() {
+    let mut pair = Pair::with_channel();
+    let consume = basic::Consume::default();
+    for method in [consume.into(), basic::Qos::default().into(), consume.into()] {
+        let method: Method<'_> = method;
+        pair.client.call(1, method).expect("the channel is open");
+    }
+    let ok = basic::ConsumeOk {
+        consumer_tag: "1".into(),
+    };
+    let answers: [Method<'_>; 3] = [basic::QosOk {}.into(), ok.into(), ok.into()];
+    for method in answers {
+        pair.server_sends(1, method);
+        pair.expect_event(&Event::Reply { channel: 1, method });
+    }
+    pair.expect_no_event();
+}
+
 #[test]
 fn an_answer_nobody_waits_for_ends_the_connection() {
     let mut pair = Pair::with_channel();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::content::Assembly;
 use super::error::CommandError;
-use crate::amqp::method::MethodId;
+use crate::amqp::method::{MethodId, basic};
 
 /// How far a channel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +40,20 @@ impl Channel {
         *self = Self::new(Phase::Free, self.incarnation);
     }
 
-    /// Takes `answer` off the list; false when something else was to come first.
+    /// Where on the list `answer` stands; nothing when something else is to come first.
+    ///
+    /// Answers come in the order of the calls, but for consume-ok: in RabbitMQ the queue sends it and
+    /// not the channel, so it may come after the answers to later calls.
+    pub(super) fn awaited(&self, answer: MethodId) -> Option<usize> {
+        let place = self.replies.iter().position(|reply| *reply == answer)?;
+        let late = |reply: &MethodId| *reply == basic::ConsumeOk::ID;
+        (late(&answer) || self.replies.iter().take(place).all(late)).then_some(place)
+    }
+
+    /// Takes `answer` off the list; false when something else is to come first.
     pub(super) fn take_reply(&mut self, answer: MethodId) -> bool {
-        let expected = self.replies.front() == Some(&answer);
-        if expected {
-            self.replies.pop_front();
-        }
-        expected
+        let place = self.awaited(answer);
+        place.and_then(|place| self.replies.remove(place)).is_some()
     }
 
     const fn new(phase: Phase, incarnation: u32) -> Self {

@@ -41,8 +41,8 @@ impl Connection {
     }
 
     /// Sends a method that has no content. A synchronous one is answered by a
-    /// [`Reply`](super::Event::Reply); the answers of a channel come in the order of its calls. With
-    /// `nowait` there is no answer.
+    /// [`Reply`](super::Event::Reply); the answers of a channel come in the order of its calls, except
+    /// that consume-ok may come later. With `nowait` there is no answer.
     ///
     /// basic.get is answered by [`GetOk`](super::Event::GetOk) or
     /// [`GetEmpty`](super::Event::GetEmpty). update-secret belongs on channel zero.

@@ -202,7 +202,7 @@ impl Core {
                 return self.on_message(frame, method, size, rest);
             }
             Method::BasicGetOk(_) => {
-                if channel.replies.front() != Some(&basic::GetOk::ID) {
+                if channel.awaited(basic::GetOk::ID).is_none() {
                     return Err(unexpected_method(number, method.id()));
                 }
                 return self.on_message(frame, method, size, rest);
