@@ -43,7 +43,7 @@ pub(super) struct Child {
 
 /// What a child says.
 pub(super) enum Word {
-    Up,
+    Up { pid: u32 },
     Started(JobKey),
     Done(record::Done),
 }
@@ -147,7 +147,9 @@ impl Child {
             return Ok(None);
         };
         Ok(Some(match record.kind {
-            Kind::Up => Word::Up,
+            Kind::Up => Word::Up {
+                pid: record.up()?.pid,
+            },
             Kind::Started => Word::Started(JobKey(record.started()?.job)),
             Kind::Done => Word::Done(record.done()?),
             kind @ (Kind::Job | Kind::Stop) => return Err(RecordError::Unexpected(kind)),

@@ -92,6 +92,17 @@ pub enum Progress {
     Again,
 }
 
+/// What a child has not done in time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missed {
+    /// To say that it is up (`PoolSettings::up_timeout`).
+    Up,
+    /// To read the job it was given (`PoolSettings::take_timeout`).
+    Take,
+    /// To end (`PoolSettings::stop_timeout`).
+    Stop,
+}
+
 /// What a [`Pool`](super::Pool) tells its owner.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -151,12 +162,14 @@ pub enum PoolEvent {
         /// What was wrong.
         error: record::RecordError,
     },
-    /// A child was too slow in coming up, taking its job or stopping, and is being killed.
+    /// A child was too slow, and is being killed.
     ChildOverdue {
         /// Its name.
         name: ChildName,
         /// Its process, if that is known.
         pid: Option<Pid>,
+        /// What it should have done.
+        missed: Missed,
     },
     /// The zygote could not make a child; another attempt follows.
     SpawnFailed {

@@ -160,7 +160,7 @@ impl World {
     /// What the pool does after each call.
     fn carry_out(&mut self) {
         for _ in 0..self.scheduler.wanted(self.now) {
-            let child = self.scheduler.add(());
+            let child = self.scheduler.add((), self.now);
             self.children.push(child);
             self.alive.push(child);
         }

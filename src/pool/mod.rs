@@ -38,7 +38,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-pub use event::{ChildName, Finish, Job, JobKey, Loss, PoolEvent, PoolSource, Progress};
+pub use event::{ChildName, Finish, Job, JobKey, Loss, Missed, PoolEvent, PoolSource, Progress};
 
 use child::{Child, READ_SIZE, Running};
 use scheduler::{Policy, Scheduler};
@@ -81,9 +81,8 @@ impl Default for PoolSettings {
 /// The children, their jobs, and the zygote that makes more of them; see the [module page](self).
 #[derive(Debug)]
 pub struct Pool {
-    zygote: Zygote,
-    /// Whether the zygote can still be asked.
-    zygote_alive: bool,
+    /// `None` from its death until it is replaced.
+    zygote: Option<Zygote>,
     scheduler: Scheduler<Child, Running>,
     settings: PoolSettings,
     events: VecDeque<PoolEvent>,
@@ -136,8 +135,7 @@ impl Pool {
         };
         let socket = zygote.socket();
         let mut pool = Self {
-            zygote,
-            zygote_alive: true,
+            zygote: Some(zygote),
             scheduler: Scheduler::new(policy),
             settings,
             events: VecDeque::from([PoolEvent::SourceAdded(PoolSource::Zygote, socket)]),
@@ -242,10 +240,9 @@ impl Pool {
     /// Uses another zygote from now on, after the first was lost or because the program to run has
     /// changed. Children of the old one go on working.
     pub fn replace_zygote(&mut self, zygote: Zygote, now: Instant) {
-        self.abandon_zygote();
+        self.drop_zygote();
         let socket = zygote.socket();
-        self.zygote = zygote;
-        self.zygote_alive = true;
+        self.zygote = Some(zygote);
         self.events
             .push_back(PoolEvent::SourceAdded(PoolSource::Zygote, socket));
         self.advance(now);
@@ -280,9 +277,12 @@ impl Pool {
                 self.settle(child, pid, exit, now);
                 true
             }
-            None if pid == self.zygote.pid() => {
-                self.abandon_zygote();
-                self.events.push_back(PoolEvent::ZygoteLost { exit });
+            None if self
+                .zygote
+                .as_ref()
+                .is_some_and(|zygote| zygote.pid() == pid) =>
+            {
+                self.zygote_exited(exit, now);
                 true
             }
             None => false,
@@ -293,7 +293,7 @@ impl Pool {
 
     /// When to call [`handle_deadline`](Self::handle_deadline), if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        let spawn = self.scheduler.deadline().filter(|_| self.zygote_alive);
+        let spawn = self.scheduler.deadline().filter(|_| self.zygote.is_some());
         [spawn, self.next_check].into_iter().flatten().min()
     }
 

@@ -7,7 +7,7 @@
 //!
 //! **Exactly one outcome per job** is held by ownership: a job is moved in by [`Scheduler::submit`]
 //! and is always in one place, the queue or the child it was given to, until exactly one of `done`,
-//! `exited`, `cancel`, `close` or `terminate` moves it out again. What remains to be tested, and is
+//! `exited`, `cancel` and `close` moves it out again. What remains to be tested, and is
 //! by model and by fuzzing, is that it does come out.
 //!
 //! Assignment is Celery's `fair`: a child has at most one job; the others wait here, first come, first
@@ -35,6 +35,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 
 /// The longest wait between two attempts.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// A child that lives this long is sound, even if there was no work for it.
+const SOUND_AGE: Duration = LONGEST_DELAY;
 
 /// What the scheduler keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +76,7 @@ struct Member<P, J> {
     counted: bool,
     /// Jobs it has done.
     completed: u32,
+    made: Instant,
 }
 
 #[derive(Debug)]
@@ -103,8 +107,6 @@ pub struct Departed<P, J> {
     pub process: P,
     /// Its job, unless it had none or the job waits for another child now.
     pub job: Option<J>,
-    /// Whether it went without having begun any job, although nobody had told it to.
-    pub failed_start: bool,
 }
 
 impl<P, J> Scheduler<P, J> {
@@ -155,7 +157,7 @@ impl<P, J> Scheduler<P, J> {
     }
 
     /// A child was made: it counts from now on and gets jobs once it is [`up`](Self::up).
-    pub fn add(&mut self, process: P) -> Key {
+    pub fn add(&mut self, process: P, now: Instant) -> Key {
         self.counted += 1;
         let state = State::Starting;
         self.children.insert(Member {
@@ -163,6 +165,7 @@ impl<P, J> Scheduler<P, J> {
             state,
             counted: true,
             completed: 0,
+            made: now,
         })
     }
 
@@ -182,7 +185,7 @@ impl<P, J> Scheduler<P, J> {
         }
     }
 
-    /// Gives the oldest waiting job to an idle child; the caller writes [`job_mut`](Self::job_mut).
+    /// Gives the oldest waiting job to an idle child; the caller writes it.
     pub fn assign(&mut self) -> Option<Key> {
         if self.phase != Phase::Running || self.waiting.is_empty() {
             return None;
@@ -200,10 +203,8 @@ impl<P, J> Scheduler<P, J> {
             self.strays += 1;
             return None;
         }
-        let job = self.rest(child);
-        self.failed_starts = 0;
-        self.not_before = None;
-        job
+        self.sound_child();
+        self.rest(child)
     }
 
     /// The child has nothing to do: it is idle, or on its way out when it has outlived its use. Moves out
@@ -261,9 +262,12 @@ impl<P, J> Scheduler<P, J> {
         let unasked = self.withdraw(child);
         let member = self.children.remove(child)?;
         let began = matches!(member.state, State::Busy(_)) && !again;
-        let failed_start = unasked && !began && member.completed == 0;
-        if failed_start {
-            self.failed_start(now);
+        if unasked && !began && member.completed == 0 {
+            if now.saturating_duration_since(member.made) < SOUND_AGE {
+                self.failed_start(now);
+            } else {
+                self.sound_child();
+            }
         }
         let job = match member.state {
             State::Busy(job) if again && self.phase == Phase::Running => {
@@ -276,7 +280,6 @@ impl<P, J> Scheduler<P, J> {
         Some(Departed {
             process: member.process,
             job,
-            failed_start,
         })
     }
 
@@ -333,6 +336,12 @@ impl<P, J> Scheduler<P, J> {
         counted
     }
 
+    /// A child has shown that children can live.
+    fn sound_child(&mut self) {
+        self.failed_starts = 0;
+        self.not_before = None;
+    }
+
     fn failed_start(&mut self, now: Instant) {
         let doubled = FIRST_DELAY.saturating_mul(1 << self.failed_starts.min(16));
         self.not_before = Some(now + doubled.min(LONGEST_DELAY));
@@ -378,13 +387,6 @@ impl<P, J> Scheduler<P, J> {
         })
     }
 
-    /// Whether the child has not said yet that it is up.
-    pub fn is_starting(&self, child: Key) -> bool {
-        self.children
-            .get(child)
-            .is_some_and(|member| matches!(member.state, State::Starting))
-    }
-
     /// How many children there should be.
     pub fn target(&self) -> usize {
         self.policy.target
@@ -400,7 +402,7 @@ impl<P, J> Scheduler<P, J> {
         self.waiting.len()
     }
 
-    /// How many children in a row went, or could not be made, before any of them had done work.
+    /// How many children in a row went soon, or could not be made, before any of them had done work.
     pub fn failed_starts(&self) -> u32 {
         self.failed_starts
     }

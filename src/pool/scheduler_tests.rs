@@ -20,7 +20,7 @@ fn scheduler(target: usize) -> (Names, Instant) {
 }
 
 fn add_up(scheduler: &mut Names, name: &'static str) -> Key {
-    let child = scheduler.add(name);
+    let child = scheduler.add(name, clock::now());
     assert!(scheduler.up(child));
     child
 }
@@ -75,8 +75,8 @@ fn children_that_die_without_work_are_made_ever_more_slowly_until_one_works() {
     let (mut scheduler, mut now) = scheduler(1);
     let mut delays = Vec::new();
     for _ in 0..12 {
-        let child = scheduler.add("a");
-        assert!(scheduler.exited(child, false, now).unwrap().failed_start);
+        let child = scheduler.add("a", now);
+        scheduler.exited(child, false, now).unwrap();
         assert_eq!(scheduler.wanted(now), 0);
         let again = scheduler.deadline().unwrap();
         delays.push((again - now).as_millis());
@@ -92,7 +92,7 @@ fn children_that_die_without_work_are_made_ever_more_slowly_until_one_works() {
     scheduler.submit(1).unwrap();
     scheduler.assign();
     scheduler.done(child, |_| true).unwrap();
-    assert!(!scheduler.exited(child, false, now).unwrap().failed_start);
+    scheduler.exited(child, false, now).unwrap();
     assert_eq!((scheduler.wanted(now), scheduler.failed_starts()), (1, 0));
 }
 
@@ -103,14 +103,26 @@ fn a_child_that_dies_at_its_first_job_is_replaced_at_once() {
     scheduler.submit(1).unwrap();
     scheduler.assign();
     let departed = scheduler.exited(child, false, now).unwrap();
-    assert_eq!((departed.job, departed.failed_start), (Some(1), false));
+    assert_eq!((departed.job, scheduler.failed_starts()), (Some(1), 0));
     assert_eq!(scheduler.wanted(now), 1);
+}
+
+#[test]
+fn a_child_that_dies_after_a_long_idle_life_is_replaced_at_once() {
+    let (mut scheduler, now) = scheduler(1);
+    for hour in 1..20 {
+        let now = now + Duration::from_secs(3600 * hour);
+        let child = scheduler.add("a", now - Duration::from_secs(3600));
+        scheduler.up(child);
+        scheduler.exited(child, false, now).unwrap();
+        assert_eq!((scheduler.wanted(now), scheduler.failed_starts()), (1, 0));
+    }
 }
 
 #[test]
 fn one_killed_before_it_was_up_has_failed_once() {
     let (mut scheduler, now) = scheduler(1);
-    let child = scheduler.add("a");
+    let child = scheduler.add("a", now);
     scheduler.doom(child, now);
     assert!(!scheduler.up(child));
     scheduler.exited(child, false, now).unwrap();
@@ -165,7 +177,7 @@ fn a_smaller_pool_sends_the_idle_away_first_and_the_busy_when_they_are_done() {
 #[test]
 fn a_closed_pool_gives_back_what_waits_and_is_finished_with_its_last_child() {
     let (mut scheduler, now) = scheduler(2);
-    let (a, starting) = (add_up(&mut scheduler, "a"), scheduler.add("b"));
+    let (a, starting) = (add_up(&mut scheduler, "a"), scheduler.add("b", now));
     scheduler.submit(1).unwrap();
     scheduler.submit(2).unwrap();
     assert_eq!(scheduler.assign(), Some(a));

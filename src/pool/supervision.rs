@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Pool;
 use super::child::{Child, READ_SIZE, Word};
-use super::event::{ChildName, Finish, JobKey, Loss, PoolEvent, PoolSource, Progress};
+use super::event::{ChildName, Finish, JobKey, Loss, Missed, PoolEvent, PoolSource, Progress};
 use super::zygote::Reply;
 use crate::message::record::{Done, RecordError};
 use crate::sys::process::{Exit, Pid};
@@ -16,11 +16,7 @@ use crate::util::slots::Key;
 impl Pool {
     /// Does everything the scheduler wants done now.
     pub(super) fn advance(&mut self, now: Instant) {
-        while self.zygote_alive && self.scheduler.wanted(now) > 0 {
-            if !self.spawn(now) {
-                break;
-            }
-        }
+        while self.scheduler.wanted(now) > 0 && self.spawn(now) {}
         while let Some(child) = self.scheduler.next_to_stop() {
             self.stop_child(child, now);
         }
@@ -35,18 +31,20 @@ impl Pool {
 
     /// Asks the zygote for one more child. False when that has to wait.
     fn spawn(&mut self, now: Instant) -> bool {
+        let Some(zygote) = &self.zygote else {
+            return false;
+        };
         let name = ChildName(self.names + 1);
         let deadline = now + self.settings.up_timeout;
         let asked = Child::new(name, deadline).and_then(|(child, ends)| {
-            self.zygote
-                .ask(name.0, ends.jobs.as_fd(), ends.results.as_fd())?;
+            zygote.ask(name.0, ends.jobs.as_fd(), ends.results.as_fd())?;
             Ok(child)
         });
         match asked {
             Ok(child) => {
                 self.names += 1;
                 let (jobs, results) = (child.jobs.clone(), child.results.clone());
-                let key = self.scheduler.add(child);
+                let key = self.scheduler.add(child, now);
                 self.check_by(deadline);
                 self.events
                     .push_back(PoolEvent::SourceAdded(PoolSource::Jobs(key), jobs));
@@ -107,17 +105,17 @@ impl Pool {
 
     /// Takes in all replies of the zygote.
     pub(super) fn hear_zygote(&mut self, now: Instant) {
-        while self.zygote_alive {
-            match self.zygote.reply() {
+        while let Some(zygote) = &self.zygote {
+            match zygote.reply() {
                 Ok(None) => return,
                 Ok(Some(Reply::Forked { number, pid })) => self.forked(number, pid, now),
                 Ok(Some(Reply::Failed { number, reason })) => {
                     self.not_forked(ChildName(number), reason, now);
                 }
-                // Its exit follows, and with it the event.
+                // It is dead, or may as well be; its exit follows.
                 Err(_) => {
-                    let _ = signal::kill(self.zygote.pid(), Signal::SIGKILL);
-                    self.abandon_zygote();
+                    let _ = signal::kill(zygote.pid(), Signal::SIGKILL);
+                    return;
                 }
             }
         }
@@ -125,7 +123,9 @@ impl Pool {
 
     fn forked(&mut self, number: u32, pid: Pid, now: Instant) {
         let child = self.child_named(ChildName(number));
-        if let Some(process) = child.and_then(|child| self.scheduler.process_mut(child)) {
+        if let Some(process) = child.and_then(|child| self.scheduler.process_mut(child))
+            && process.pid.is_none()
+        {
             process.pid = Some(pid);
             process.deadline = Some(now + self.settings.up_timeout);
         }
@@ -134,10 +134,7 @@ impl Pool {
     fn not_forked(&mut self, name: ChildName, reason: String, now: Instant) {
         let child = self.child_named(name);
         if let Some(child) = child
-            && self
-                .scheduler
-                .process(child)
-                .is_some_and(|process| process.pid.is_none())
+            && self.has_no_pid(child)
         {
             self.forget(child, now);
             self.events
@@ -151,12 +148,23 @@ impl Pool {
         self.unwatch(child);
     }
 
-    /// Asks the zygote for nothing from now on.
-    pub(super) fn abandon_zygote(&mut self) {
-        if std::mem::take(&mut self.zygote_alive) {
+    /// Lets go of the zygote, which exits then if it is still there.
+    pub(super) fn drop_zygote(&mut self) {
+        if self.zygote.take().is_some() {
             self.events
                 .push_back(PoolEvent::SourceRemoved(PoolSource::Zygote));
         }
+    }
+
+    /// The zygote is dead, and all its replies were heard: what it was asked for will not come.
+    pub(super) fn zygote_exited(&mut self, exit: Exit, now: Instant) {
+        self.drop_zygote();
+        for child in self.keys() {
+            if self.has_no_pid(child) {
+                self.forget(child, now);
+            }
+        }
+        self.events.push_back(PoolEvent::ZygoteLost { exit });
     }
 
     /// Reads what the child has written, up to about `budget` bytes.
@@ -198,7 +206,7 @@ impl Pool {
         while let Some(process) = self.scheduler.process_mut(child) {
             match process.next_word() {
                 Ok(None) => return,
-                Ok(Some(Word::Up)) => self.child_up(child, now),
+                Ok(Some(Word::Up { pid })) => self.child_up(child, pid, now),
                 Ok(Some(Word::Started(job))) => self.job_started(child, job, now),
                 Ok(Some(Word::Done(done))) => self.job_done(child, done),
                 Err(error) => return self.garbled(child, error, now),
@@ -206,25 +214,22 @@ impl Pool {
         }
     }
 
-    fn child_up(&mut self, child: Key, now: Instant) {
-        // The zygote has named it before it could say so itself, but we may not have listened yet.
-        if self
-            .scheduler
-            .process(child)
-            .is_some_and(|process| process.pid.is_none())
-        {
-            self.hear_zygote(now);
+    fn child_up(&mut self, child: Key, pid: u32, now: Instant) {
+        if self.has_no_pid(child) {
+            self.hear_zygote(now); // it has named the child, but we have not listened yet
         }
-        if self.scheduler.up(child)
-            && let Some(process) = self.scheduler.process_mut(child)
-        {
-            process.deadline = None;
-            if let Some(pid) = process.pid {
-                self.events.push_back(PoolEvent::ChildUp {
-                    name: process.name,
-                    pid,
-                });
-            }
+        if !self.scheduler.up(child) {
+            return;
+        }
+        let Some(process) = self.scheduler.process_mut(child) else {
+            return;
+        };
+        process.deadline = None;
+        // Of a zygote that was replaced meanwhile we shall not hear.
+        process.pid = process.pid.or_else(|| Pid::new(pid.try_into().ok()?));
+        if let Some(pid) = process.pid {
+            let name = process.name;
+            self.events.push_back(PoolEvent::ChildUp { name, pid });
         }
     }
 
@@ -322,15 +327,23 @@ impl Pool {
         let Some((process, job)) = self.scheduler.process_and_job_mut(child) else {
             return;
         };
-        if !process.leaving && !process.mute && job.is_some_and(|job| !process.has_not_begun(job)) {
-            process.deadline = None; // it has taken its job
+        let job = job.as_deref();
+        let taken = job.is_some_and(|job| !process.has_not_begun(job));
+        if taken && !process.leaving && !process.mute {
+            process.deadline = None;
         }
         match process.deadline {
             None => {}
             Some(deadline) if deadline > now => self.check_by(deadline),
             Some(_) => {
+                let missed = match job {
+                    _ if process.leaving || process.mute => Missed::Stop,
+                    Some(_) => Missed::Take,
+                    None => Missed::Up,
+                };
                 let (name, pid) = (process.name, process.pid);
-                self.events.push_back(PoolEvent::ChildOverdue { name, pid });
+                self.events
+                    .push_back(PoolEvent::ChildOverdue { name, pid, missed });
                 self.kill_child(child, now);
             }
         }
@@ -356,6 +369,12 @@ impl Pool {
 
     fn has_job(&self, child: Key, job: JobKey) -> bool {
         self.scheduler.job(child).is_some_and(|has| has.key == job)
+    }
+
+    fn has_no_pid(&self, child: Key) -> bool {
+        self.scheduler
+            .process(child)
+            .is_some_and(|process| process.pid.is_none())
     }
 
     pub(super) fn finish(&mut self, job: JobKey, finish: Finish) {

@@ -25,8 +25,6 @@ pub(crate) struct Driver {
     hub: Hub<Owner>,
     pub(crate) owner: Owner,
     jobs: u64,
-    /// The longest that one turn of the loop has worked.
-    pub(crate) longest_turn: Duration,
 }
 
 /// The Hub's context.
@@ -72,7 +70,6 @@ impl Driver {
             hub,
             owner,
             jobs: 0,
-            longest_turn: Duration::ZERO,
         }
     }
 
@@ -94,7 +91,6 @@ impl Driver {
             self.owner.pool.handle_deadline(now);
         }
         self.owner.take_events(&mut self.hub);
-        self.longest_turn = self.longest_turn.max(clock::now() - now);
     }
 
     /// Turns until `answer` has one.

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use celeriac::message::record::Outcome;
+use celeriac::pool::zygote::Zygote;
 use celeriac::pool::{Finish, PoolEvent, PoolSettings, native};
 use celeriac::sys::process::{self, Exit, Fork, Pid};
 use celeriac::sys::signal::{self, Signal, SignalFd};
@@ -26,6 +27,8 @@ stories![
     closing_waits_for_what_runs,
     terminating_ends_what_runs,
     the_zygote_dies_and_is_replaced,
+    a_zygote_that_cannot_fork,
+    a_zygote_that_talks_nonsense,
     main_dies,
 ];
 
@@ -272,13 +275,15 @@ fn the_zygote_dies_and_is_replaced() {
     driver.started(running);
     signal::kill(zygote_pid, Signal::SIGKILL).unwrap();
     driver.until("the loss to be told", |owner| {
-        let lost = PoolEvent::ZygoteLost {
-            exit: Exit::Signal(9),
+        let lost = |event: &PoolEvent| {
+            matches!(
+                event,
+                PoolEvent::ZygoteLost {
+                    exit: Exit::Signal(9)
+                }
+            )
         };
-        owner
-            .count(|event| format!("{event:?}") == format!("{lost:?}"))
-            .eq(&1)
-            .then_some(())
+        (owner.count(lost) == 1).then_some(())
     });
     assert_eq!(driver.done(running).outcome, Outcome::Success);
     let block = driver.submit("block", "");
@@ -291,6 +296,51 @@ fn the_zygote_dies_and_is_replaced() {
     let zygote = native::start(Tasks::default()).unwrap();
     driver.act(|pool, now| pool.replace_zygote(zygote, now));
     driver.ups(3);
+}
+
+/// A zygote that makes no child, but sends `reply` whenever it is asked for one.
+fn zygote_that_says(reply: &'static str) -> Zygote {
+    let (ours, theirs) = pipe::socket_pair().unwrap();
+    fd::set_nonblocking(&theirs, false).unwrap();
+    match process::fork().unwrap() {
+        Fork::Parent(pid) => Zygote::new(ours, pid),
+        Fork::Child => {
+            drop(ours);
+            let mut packet = [0; 100];
+            while let Ok((1.., _)) = pipe::receive_with_fds(&theirs, &mut packet) {
+                pipe::send_with_fds(&theirs, reply.as_bytes(), &[]).unwrap();
+            }
+            process::exit_now(0);
+        }
+    }
+}
+
+fn a_zygote_that_cannot_fork() {
+    // Whatever the number asked for, only the first is answered.
+    let mut driver = Driver::over(zygote_that_says("failed 1 no more processes"), settings(1));
+    driver.until("the failure to be told", |owner| {
+        owner
+            .events
+            .iter()
+            .find(|event| matches!(event, PoolEvent::SpawnFailed { reason, .. } if reason == "no more processes"))
+            .map(|_| ())
+    });
+    assert_eq!(driver.owner.pool.children().count(), 0);
+    assert_eq!(driver.owner.pool.stats().failed_starts, 1);
+    assert!(driver.owner.pool.deadline().is_some());
+    driver.act(|pool, now| pool.close(now));
+    driver.closed();
+    assert_eq!(driver.owner.sources(), 1);
+}
+
+fn a_zygote_that_talks_nonsense() {
+    let mut driver = Driver::over(zygote_that_says("spooned"), settings(2));
+    driver.until("the loss to be told", |owner| {
+        let lost = |event: &PoolEvent| matches!(event, PoolEvent::ZygoteLost { .. });
+        (owner.count(lost) == 1).then_some(())
+    });
+    assert_eq!(driver.owner.pool.children().count(), 0);
+    assert_eq!(driver.owner.sources(), 0);
 }
 
 fn main_dies() {
