@@ -25,7 +25,8 @@ const KEPT: usize = READ_SIZE;
 #[derive(Debug)]
 pub(super) struct Child {
     pub name: ChildName,
-    /// Known once the zygote has answered, or the child has said it.
+    /// Known once the zygote has answered. What the child says of itself is not relied upon: main may
+    /// have rights that a child has given up, and will send signals to this process.
     pub pid: Option<Pid>,
     pub jobs: SharedFd,
     pub results: SharedFd,
@@ -43,7 +44,7 @@ pub(super) struct Child {
 
 /// What a child says.
 pub(super) enum Word {
-    Up { pid: u32 },
+    Up,
     Started(JobKey),
     Done(record::Done),
 }
@@ -147,9 +148,7 @@ impl Child {
             return Ok(None);
         };
         Ok(Some(match record.kind {
-            Kind::Up => Word::Up {
-                pid: record.up()?.pid,
-            },
+            Kind::Up => Word::Up,
             Kind::Started => Word::Started(JobKey(record.started()?.job)),
             Kind::Done => Word::Done(record.done()?),
             kind @ (Kind::Job | Kind::Stop) => return Err(RecordError::Unexpected(kind)),

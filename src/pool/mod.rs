@@ -240,7 +240,7 @@ impl Pool {
     /// Uses another zygote from now on, after the first was lost or because the program to run has
     /// changed. Children of the old one go on working.
     pub fn replace_zygote(&mut self, zygote: Zygote, now: Instant) {
-        self.drop_zygote();
+        self.drop_zygote(now);
         let socket = zygote.socket();
         self.zygote = Some(zygote);
         self.events
@@ -282,7 +282,8 @@ impl Pool {
                 .as_ref()
                 .is_some_and(|zygote| zygote.pid() == pid) =>
             {
-                self.zygote_exited(exit, now);
+                self.drop_zygote(now);
+                self.events.push_back(PoolEvent::ZygoteLost { exit });
                 true
             }
             None => false,

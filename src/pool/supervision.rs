@@ -123,9 +123,7 @@ impl Pool {
 
     fn forked(&mut self, number: u32, pid: Pid, now: Instant) {
         let child = self.child_named(ChildName(number));
-        if let Some(process) = child.and_then(|child| self.scheduler.process_mut(child))
-            && process.pid.is_none()
-        {
+        if let Some(process) = child.and_then(|child| self.scheduler.process_mut(child)) {
             process.pid = Some(pid);
             process.deadline = Some(now + self.settings.up_timeout);
         }
@@ -148,23 +146,20 @@ impl Pool {
         self.unwatch(child);
     }
 
-    /// Lets go of the zygote, which exits then if it is still there.
-    pub(super) fn drop_zygote(&mut self) {
-        if self.zygote.take().is_some() {
-            self.events
-                .push_back(PoolEvent::SourceRemoved(PoolSource::Zygote));
+    /// Lets go of the zygote, which exits then if it is still there, and of the children it was asked
+    /// for and has not named.
+    pub(super) fn drop_zygote(&mut self, now: Instant) {
+        self.hear_zygote(now);
+        if self.zygote.take().is_none() {
+            return;
         }
-    }
-
-    /// The zygote is dead, and all its replies were heard: what it was asked for will not come.
-    pub(super) fn zygote_exited(&mut self, exit: Exit, now: Instant) {
-        self.drop_zygote();
+        self.events
+            .push_back(PoolEvent::SourceRemoved(PoolSource::Zygote));
         for child in self.keys() {
             if self.has_no_pid(child) {
                 self.forget(child, now);
             }
         }
-        self.events.push_back(PoolEvent::ZygoteLost { exit });
     }
 
     /// Reads what the child has written, up to about `budget` bytes.
@@ -206,7 +201,7 @@ impl Pool {
         while let Some(process) = self.scheduler.process_mut(child) {
             match process.next_word() {
                 Ok(None) => return,
-                Ok(Some(Word::Up { pid })) => self.child_up(child, pid, now),
+                Ok(Some(Word::Up)) => self.child_up(child, now),
                 Ok(Some(Word::Started(job))) => self.job_started(child, job, now),
                 Ok(Some(Word::Done(done))) => self.job_done(child, done),
                 Err(error) => return self.garbled(child, error, now),
@@ -214,7 +209,7 @@ impl Pool {
         }
     }
 
-    fn child_up(&mut self, child: Key, pid: u32, now: Instant) {
+    fn child_up(&mut self, child: Key, now: Instant) {
         if self.has_no_pid(child) {
             self.hear_zygote(now); // it has named the child, but we have not listened yet
         }
@@ -225,8 +220,6 @@ impl Pool {
             return;
         };
         process.deadline = None;
-        // Of a zygote that was replaced meanwhile we shall not hear.
-        process.pid = process.pid.or_else(|| Pid::new(pid.try_into().ok()?));
         if let Some(pid) = process.pid {
             let name = process.name;
             self.events.push_back(PoolEvent::ChildUp { name, pid });

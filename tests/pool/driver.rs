@@ -292,6 +292,13 @@ impl Owner {
         self.events.iter().filter(|event| is_it(event)).count()
     }
 
+    /// The pipe with the answers of a child, when there is only one.
+    pub(crate) fn source_of_results(&self) -> PoolSource {
+        let mut sources = self.sources.keys().copied();
+        let results = |source: &PoolSource| matches!(source, PoolSource::Results(_));
+        sources.find(results).expect("a child")
+    }
+
     pub(crate) fn sources(&self) -> usize {
         self.sources.len()
     }

@@ -12,7 +12,9 @@ use celeriac::sys::process::{self, Exit, Fork, Pid};
 use celeriac::sys::signal::{self, Signal, SignalFd};
 use celeriac::sys::{clock, fd, pipe};
 
-use crate::driver::{Driver, freeze, line_of, parent_of, settings, status_of};
+use crate::driver::{
+    Driver, PATIENCE, children_of, freeze, line_of, parent_of, settings, status_of, wait_for_state,
+};
 use crate::tasks::Tasks;
 
 stories![
@@ -22,6 +24,8 @@ stories![
     nothing_is_blocked_or_ignored_that_should_not_be,
     children_that_do_not_come_up,
     children_that_exit_at_once,
+    a_child_is_heard_before_the_zygote,
+    a_death_is_told_before_the_zygote_is_heard,
     a_child_is_replaced_after_its_share_of_jobs,
     the_pool_grows_and_shrinks,
     closing_waits_for_what_runs,
@@ -108,6 +112,47 @@ fn signal_sets(status: &str) -> [u64; 3] {
         let set = line_of(status, field).unwrap();
         u64::from_str_radix(&set, 16).unwrap() & !c_library
     })
+}
+
+/// A child of ours that is not the zygote, once there is one; without turning the loop.
+fn first_child(zygote: Pid) -> Pid {
+    let deadline = clock::now() + PATIENCE;
+    loop {
+        let children = children_of(process::current());
+        if let Some(child) = children.into_iter().find(|pid| *pid != zygote) {
+            return child;
+        }
+        assert!(clock::now() < deadline, "no child");
+    }
+}
+
+fn a_child_is_heard_before_the_zygote() {
+    let zygote = native::start(Tasks::default()).unwrap();
+    let zygote_pid = zygote.pid();
+    let mut driver = Driver::over(zygote, settings(1));
+    let child = first_child(zygote_pid);
+    let source = driver.owner.source_of_results();
+    let deadline = clock::now() + PATIENCE;
+    while driver.owner.ups().is_empty() {
+        assert!(clock::now() < deadline, "the child does not come up");
+        let _ = driver.act(|pool, now| pool.handle_ready(source, now));
+    }
+    assert_eq!(driver.owner.ups(), [child]);
+}
+
+fn a_death_is_told_before_the_zygote_is_heard() {
+    let tasks = Tasks {
+        exit_at_start: true,
+        ..Tasks::default()
+    };
+    let zygote = native::start(tasks).unwrap();
+    let zygote_pid = zygote.pid();
+    let mut driver = Driver::over(zygote, settings(1));
+    let child = first_child(zygote_pid);
+    wait_for_state(child, "Z (zombie)");
+    assert_eq!(process::reap().unwrap(), Some((child, Exit::Code(1))));
+    assert!(driver.act(|pool, now| pool.handle_exit(child, Exit::Code(1), now)));
+    assert_eq!(driver.exit_of(child), (Exit::Code(1), false));
 }
 
 fn a_child_is_replaced_after_its_share_of_jobs() {
