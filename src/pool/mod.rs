@@ -30,6 +30,7 @@ mod event;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod native;
+pub mod python;
 pub mod scheduler;
 mod supervision;
 pub mod zygote;

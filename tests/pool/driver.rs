@@ -115,19 +115,34 @@ impl Driver {
     }
 
     pub(crate) fn submit(&mut self, task: &str, body: impl AsRef<[u8]>) -> JobKey {
+        let id = "00000000-0000-4000-8000-000000000000";
+        self.submit_message(task, id, &Headers::Json("{}".to_owned()), body.as_ref())
+    }
+
+    pub(crate) fn submit_message(
+        &mut self,
+        task: &str,
+        id: &str,
+        headers: &Headers<'_>,
+        body: &[u8],
+    ) -> JobKey {
         let key = JobKey(1000 + self.jobs);
         self.jobs += 1;
         let mut record = Vec::new();
         let job = record::Job {
             job: key.0,
             task,
-            id: "00000000-0000-4000-8000-000000000000",
-            headers: &Headers::Json("{}".to_owned()),
-            properties: &Properties::default(),
+            id,
+            headers,
+            properties: &Properties {
+                content_type: Some("application/json".into()),
+                content_encoding: Some("utf-8".into()),
+                ..Properties::default()
+            },
             delivery_info: &DeliveryInfo::default(),
             hostname: "story@localhost",
             options: None,
-            body: body.as_ref(),
+            body,
         };
         job.encode(&mut record).expect("a record");
         let now = clock::now();

@@ -16,6 +16,7 @@ macro_rules! stories {
 mod driver;
 mod jobs;
 mod life;
+mod python;
 mod tasks;
 mod trouble;
 
@@ -31,11 +32,16 @@ fn main() {
         .iter()
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let chosen: Vec<_> = [life::STORIES, jobs::STORIES, trouble::STORIES]
-        .concat()
-        .into_iter()
-        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|word| name.contains(*word)))
-        .collect();
+    let chosen: Vec<_> = [
+        life::STORIES,
+        jobs::STORIES,
+        trouble::STORIES,
+        python::STORIES,
+    ]
+    .concat()
+    .into_iter()
+    .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|word| name.contains(*word)))
+    .collect();
     if arguments.iter().any(|word| word == "--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return;

@@ -1,0 +1,298 @@
+"""A child of the pool: Celery's own pool worker over main's pipes.
+
+The loop that takes jobs, the signals, the process's name and its start and end are billiard's and the installed
+Celery's, so that whatever hooks into them (monitoring agents patch the worker's loop to flush at its end) finds them
+where it expects them. Only its two queues are ours: they speak the records of `src/message/record`.
+"""
+
+import json
+import os
+import signal
+import struct
+import sys
+import time
+
+from billiard.context import ForkProcess
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.pool import ACK, DEATH, READY, TASK
+from celery import VERSION, signals
+from celery.app import trace
+from celery.app.task import Context
+from celery.concurrency import asynpool
+from celery.concurrency.prefork import process_destructor, process_initializer
+from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.log import get_logger
+from celery.utils.serialization import get_pickled_exception
+from kombu.compression import decompress
+from kombu.serialization import loads, prepare_accept_content
+from kombu.utils import json as kombu_json
+from kombu.utils.encoding import safe_repr
+
+HEADER = struct.Struct(">2sBBII")
+JOB, STOP, UP, STARTED, DONE = 1, 2, 3, 4, 5
+READ_SIZE = 64 * 1024
+logger = get_logger("celery.worker.request")
+
+#: What a repr or a traceback is cut to, so that no record is refused for its length.
+LONGEST_TEXT = 1024 * 1024
+
+
+def live(host, worker, number, slots, jobs, results):
+    """The life of child `number`; does not return."""
+    os.set_blocking(jobs, True)
+    os.set_blocking(results, True)
+    outbox = Outbox(results, worker.app)
+    pool_worker = Worker(
+        Inbox(jobs, outbox.run), outbox,
+        initializer=process_initializer, initargs=(worker.app, worker.hostname),
+        on_exit=process_destructor,
+        sigprotection=False,
+        max_memory_per_child=worker.max_memory_per_child,
+    )
+    process = ForkProcess(target=pool_worker, daemon=True)
+    process.name = f"ForkPoolWorker-{number}"
+    process.index = slots.take()
+    reset_signals()
+    os._exit(process._bootstrap())
+
+
+class Worker(asynpool.Worker):
+    """Celery's pool worker, but for the ends of its pipes that its parent would have."""
+
+    def contribute_to_object(self, obj):
+        obj.inqW_fd = obj.synqW_fd = None
+        return obj
+
+
+def reset_signals():
+    """Takes back what the zygote ignores, for Celery's initializer to find what it finds in its own children."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class Records:
+    """Reads records from a pipe."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.buffer = b""
+
+    def read(self):
+        """The next record as (kind, head, body), with the head still text."""
+        _, kind, _, head, body = HEADER.unpack(self.take(HEADER.size))
+        text = self.take(head)
+        return kind, text, self.take(body)
+
+    def take(self, count):
+        missing = count - len(self.buffer)
+        if missing > 0:
+            parts = [self.buffer]
+            while missing > 0:
+                part = os.read(self.fd, max(missing, READ_SIZE))
+                if not part:
+                    raise EOFError
+                parts.append(part)
+                missing -= len(part)
+            self.buffer = b"".join(parts)
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
+
+
+class Inbox:
+    """The queue of jobs, as billiard's worker sees it."""
+
+    def __init__(self, fd, run):
+        self.records = Records(fd)
+        self.run = run
+
+    def get(self, timeout=None):
+
+        kind, head, body = self.records.read()
+        if kind != JOB:
+            return None  # to billiard the word to leave
+        job = load_head(head)
+        return TASK, (job["job"], None, self.run, (job, body), {})
+
+
+def load_head(text):
+    """The head of a record. Values that JSON lacks are written as kombu writes them."""
+    if b'"__type__"' in text:
+        return kombu_json.loads(text)
+    return json.loads(text.decode())
+
+
+class Outbox:
+    """The queue of answers, as billiard's worker sees it; it also runs the jobs, as it must know of both."""
+
+    def __init__(self, fd, app):
+        self.fd = fd
+        self.app = app
+        self.job = None
+        self.begun = 0.0
+
+    # What billiard's worker says.
+
+    def put(self, message):
+        kind, arguments = message
+        if kind == READY:
+            _, _, (in_order, value), _ = arguments
+            self.ready(in_order, value)
+        elif kind == asynpool.WORKER_UP:
+            self.write(UP, {"pid": os.getpid()})
+        elif kind == DEATH:
+            leave(arguments[1])
+        elif kind != ACK:
+            raise ValueError(f"no such message: {kind}")
+
+    def ready(self, in_order, value):
+        """The job is done: by its tracer, or in disorder, with an exception that got past it."""
+        if in_order:
+            failed, value, _ = value
+            if not failed:
+                return self.done("success", result=value)
+        exc = unwrapped(value.exception)
+        if not in_order:
+            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                return  # the process ends now, and main sees how
+            self.failed_outside(exc, value)
+        self.failed(exc, value)
+
+    def failed(self, exc, einfo):
+
+        if isinstance(exc, Retry):
+            self.done("retry", exception=safe_repr(exc.exc), traceback=einfo.traceback)
+        elif isinstance(exc, Reject):
+            if not exc.requeue:
+                self.rejected_for_good(exc, einfo)
+            self.done("rejected", exception=safe_repr(exc), traceback=einfo.traceback, requeue=bool(exc.requeue))
+        elif isinstance(exc, Ignore):
+            self.done("ignored")
+        else:
+            exception = safe_repr(get_pickled_exception(exc))
+            self.done("failure", exception=exception, traceback=einfo.traceback)
+
+    def done(self, outcome, requeue=False, **texts):
+        head = {"job": self.job["job"], "outcome": outcome, "runtime": time.monotonic() - self.begun}
+        if requeue:
+            head["requeue"] = True
+        for name, text in texts.items():
+            if text is not None:
+                head[name] = readable(text)
+        self.write(DONE, head)
+
+    def write(self, kind, head, body=b""):
+        head = json.dumps(head, separators=(",", ":")).encode()
+        data = memoryview(HEADER.pack(b"CL", kind, 0, len(head), len(body)) + head + body)
+        try:
+            while data:
+                data = data[os.write(self.fd, data):]
+        except OSError:
+            os._exit(0)  # main is gone
+
+    # Running a job.
+
+    def run(self, job, body):
+        """Runs one job with Celery's tracer; what comes back is what Celery's own children give back."""
+
+        self.job, self.begun = job, time.monotonic()
+        request = request_of(job)
+        try:
+            payload = decoded(self.app, job, body)
+        except Exception as exc:
+            return 1, undecodable(job, body, exc), 0.0
+        tracer = trace.fast_trace_task if self.app.use_fast_trace_task else trace.trace_task_ret
+        return tracer(job["task"], job["id"], request, payload, None, None)
+
+    # What Celery's main does with outcomes that its children do not settle themselves.
+
+    def failed_outside(self, exc, einfo):
+        """An exception got past the tracer, so nothing has been stored."""
+        self.settle_failure(exc, einfo)
+        logger.error("Task handler raised error: %r", exc, exc_info=getattr(einfo, "exc_info", None))
+
+    def rejected_for_good(self, exc, einfo):
+        """A rejected task that will never run again has failed, says Celery since 5.6.2."""
+        if tuple(VERSION)[:3] >= (5, 6, 2):
+            self.settle_failure(exc, einfo)
+
+    def settle_failure(self, exc, einfo):
+
+        task = self.app.tasks[self.job["task"]]
+        request = Context(request_of(self.job))
+        ignored = self.job["headers"].get("ignore_result")
+        store = not (task.ignore_result if ignored is None else ignored) or task.store_errors_even_if_ignored
+        try:
+            task.backend.mark_as_failure(self.job["id"], exc, request=request, store_result=store)
+        except Exception:
+            logger.exception("The failure of %s is not stored", self.job["id"])
+        task.request_stack.push(request)
+        try:
+            signals.task_failure.send(
+                sender=task, task_id=self.job["id"], exception=exc, args=request.args, kwargs=request.kwargs,
+                traceback=einfo.traceback, einfo=einfo)
+        finally:
+            task.request_stack.pop()
+
+
+def request_of(job):
+    """The request as Celery's main hands it to its children."""
+    headers = job["headers"]
+    properties = job["properties"]
+    properties["application_headers"] = headers
+    return {
+        **headers,
+        "properties": properties,
+        "reply_to": properties.get("reply_to"),
+        "correlation_id": properties.get("correlation_id"),
+        "hostname": job["hostname"],
+        "delivery_info": job["delivery_info"],
+    }
+
+
+def decoded(app, job, body):
+    """(args, kwargs, embed) from the body of the message."""
+
+    compression = job["headers"].get("compression")
+    if compression:
+        body = decompress(body, compression)
+    properties = job["properties"]
+    args, kwargs, embed = loads(
+        body, properties.get("content_type"), properties.get("content_encoding"),
+        accept=prepare_accept_content(app.conf.accept_content))
+    return args, kwargs, embed
+
+
+def undecodable(job, body, exc):
+    """Celery drops such a message with a word in the log; to main it is a task that is to be ignored."""
+
+    properties = job["properties"]
+    get_logger("celery.worker.consumer.consumer").critical(
+        "Can't decode message body: %r [type:%r encoding:%r headers:%s]\n\nbody: %s (%sb)",
+        exc, properties.get("content_type"), properties.get("content_encoding"), safe_repr(job["headers"]),
+        safe_repr(body)[:1024], len(body), exc_info=True)
+    try:
+        raise Ignore()
+    except Ignore:
+        return ExceptionInfo()
+
+
+def unwrapped(exc):
+    return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+
+
+def readable(text):
+    """Text that any reader of JSON takes: not too long, and without halves of surrogate pairs."""
+    text = str(text)[:LONGEST_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def leave(status):
+    """Ends the process as billiard's worker does, without the second it waits for its parent to kill it."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+    if isinstance(status, int):
+        os._exit(status & 0xff)
+    os._exit(0 if status is None else 1)

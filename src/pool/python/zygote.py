@@ -1,0 +1,223 @@
+"""The Python zygote: the app, imported once, and a mother of children.
+
+Main starts it with the app's own interpreter. It runs the installed Celery's own command line with the user's
+arguments, up to the point where Celery's worker would start its blueprint: by then the app is found and configured,
+its modules are imported, queues are selected, logging is set up, and the signals `celeryd_init`, `worker_init` and
+`celeryd_after_setup` were sent, all in Celery's order and by Celery's code. It then reports to main what the app
+looks like, and forks children on demand; `src/pool/zygote.rs` has the protocol and the duties.
+
+Only main talks to the broker; this process opens no connection (but that of `--purge`).
+"""
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+
+OLDEST = (5, 3)
+PR_SET_PDEATHSIG = 1
+EX_FAILURE = 1
+
+
+def main(host):
+    """Runs `celery <arguments>`; comes back from here only to end the process."""
+    die_with(host["main"])
+    os.set_inheritable(host["socket"], False)
+    os.set_inheritable(host["report"], False)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    # The console script is what programs look for when they ask whether they run in a worker.
+    sys.argv = [os.path.join(os.path.dirname(sys.executable), "celery"), *host["arguments"]]
+    check_celery()
+    if sys.path and sys.path[0] == "":
+        sys.path[0] = os.getcwd()  # as `python -m celery` has it
+
+    import celery.apps.worker
+    from celery.bin.celery import main as celery_main
+
+    celery.apps.worker.Worker = hosted(celery.apps.worker.Worker, host)
+    sys.exit(celery_main())
+
+
+def check_celery():
+    """Ends the process with one clear sentence when the interpreter has no Celery that we know."""
+    try:
+        import celery
+    except ImportError as exc:
+        fail(f"{sys.executable} has no Celery ({exc}). "
+             "Name the interpreter of your app with --python, or activate its virtual environment.")
+    found = tuple(int(part) for part in celery.__version__.split(".")[:2])
+    if found < OLDEST:
+        fail(f"{sys.executable} has Celery {celery.__version__}; it must be 5.3 or newer.")
+
+
+def fail(text):
+    print(f"celeriac: {text}", file=sys.stderr)
+    sys.exit(EX_FAILURE)
+
+
+def hosted(Worker, host):
+    """Celery's worker program, without all that main does in its place."""
+
+    class Blueprint:
+        """No pool, no event loop, no consumer: those are main's."""
+
+        def __init__(self, **kwargs):
+            pass
+
+        def apply(self, worker, **kwargs):
+            pass
+
+    class HostedWorker(Worker):
+        banner = None
+
+        def __init__(self, *args, **kwargs):
+            self.kwargs = kwargs
+            self.autoscale = kwargs.get("autoscale")  # set by a bootstep in Celery
+            super().__init__(*args, **kwargs)
+
+        def start(self):
+            import celeriac_report
+
+            pidfile, self.pidfile = self.pidfile, None  # main writes it
+            try:
+                self.on_start()
+            except Exception as exc:
+                from celery.utils.log import worker_logger
+                worker_logger.critical("Unrecoverable error: %r", exc, exc_info=True)
+                sys.exit(EX_FAILURE)
+            self.pidfile = pidfile
+            celeriac_report.send(host["report"], celeriac_report.of(self))
+            serve(host, self)
+
+        def emit_banner(self):
+            self.banner = "".join([
+                str(self.colored.cyan(" \n", self.startup_info())),
+                str(self.colored.reset(self.extra_info() or "")),
+            ])
+
+        def set_process_status(self, info):
+            from celery.platforms import set_process_title
+            set_process_title(f"celeryd: {self.hostname}:zygote")
+
+        def install_platform_tweaks(self, worker):
+            pass
+
+    HostedWorker.Blueprint = Blueprint
+    HostedWorker.__name__ = HostedWorker.__qualname__ = "Worker"
+    return HostedWorker
+
+
+def serve(host, worker):
+    """Forks children as main asks for them, until main closes its end."""
+    import celeriac_clerk
+    import celeriac_child
+
+    roles = {b"fork": celeriac_child.live, b"clerk": celeriac_clerk.live}
+    slots = Slots()
+    # Whoever stops a worker by its process group or cgroup means main and the children.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    die_with(host["main"])  # once more: a change of user resets it
+    gc.collect()
+    gc.freeze()  # or the next collection of each child would copy every page it looks at
+    control = socket.socket(fileno=host["socket"])
+    while True:
+        request, ends = receive(control)
+        if not request:
+            os._exit(0)
+        word, _, number = request.partition(b" ")
+        if fork(control, int(number), host["main"]):
+            control.close()
+            roles[word](host, worker, int(number), slots, *ends)  # never returns
+        for end in ends:
+            os.close(end)
+
+
+def receive(control):
+    """One packet, and the descriptors that came with it."""
+    size = struct.calcsize("2i")
+    packet, ancillary, _, _ = control.recvmsg(512, socket.CMSG_SPACE(size), socket.MSG_CMSG_CLOEXEC)
+    ends = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            ends += struct.unpack(f"{len(data) // 4}i", data)
+    return packet, ends
+
+
+def fork(control, number, main):
+    """Makes a grandchild, for main to adopt, and returns True in it.
+
+    For Python this is one fork: its hooks run once before, once after in this process, and once in the grandchild.
+    The process in between runs none, as it is made by the C library alone; all it does is to tell main of the
+    grandchild and to end.
+    """
+    python, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)  # neither lets go of the GIL
+    python.PyOS_BeforeFork()
+    between = libc.fork()
+    if between == 0:
+        parent = os.getpid()
+        child = libc.fork()
+        if child == 0:
+            python.PyOS_AfterFork_Child()
+            return adopted(parent, main)
+        if child < 0:
+            reply = f"failed {number} {os.strerror(ctypes.get_errno())}".encode()
+        else:
+            reply = f"forked {number} {child}".encode()
+        libc.send(control.fileno(), reply, len(reply), socket.MSG_NOSIGNAL)
+        libc._exit(0)
+    error = ctypes.get_errno()
+    python.PyOS_AfterFork_Parent()
+    if between < 0:
+        control.send(f"failed {number} {os.strerror(error)}".encode())
+    else:
+        _, status = os.waitpid(between, 0)
+        if status:
+            control.send(f"failed {number} the process between ended early".encode())
+    return False
+
+
+def adopted(between, main):
+    """Waits until main is the parent, and makes sure of dying with it."""
+    while os.getppid() == between:
+        time.sleep(0.00005)
+    die_with(main)
+    os.setsid()
+    return True
+
+
+def die_with(main):
+    """Has the kernel kill this process when main dies; ends it when main is dead already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != main:
+        os._exit(0)
+
+
+class Slots:
+    """The places 0..N-1 of a pool of N, which log files are numbered by (`%i`).
+
+    A child takes the lowest place that is free by locking a byte of a file that has no name. The kernel gives it
+    back when the process ends, however it ends, and nobody inherits it.
+    """
+
+    def __init__(self):
+        self.file = os.memfd_create("celeriac-slots") if hasattr(os, "memfd_create") else None
+
+    def take(self):
+        import fcntl
+
+        if self.file is None:
+            return 0
+        for slot in range(1 << 16):
+            try:
+                fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+                return slot
+            except OSError:
+                continue
+        return 0
