@@ -1,5 +1,6 @@
 //! The blocking client of the commands: one socket, one channel, one deadline.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -24,6 +25,8 @@ pub(super) struct Client {
     socket: Waiter<TcpStream>,
     connection: Connection,
     channel: u16,
+    /// Messages that came while something else was waited for: a result may be faster than the confirm of its task.
+    inbox: VecDeque<Vec<u8>>,
 }
 
 /// Why the broker could not do its part.
@@ -95,6 +98,7 @@ impl Client {
             socket,
             connection,
             channel: 0,
+            inbox: VecDeque::new(),
         };
         client.answer(|event| matches!(event, Event::Open { .. }).then_some(()))?;
         client.channel = client.connection.open_channel()?;
@@ -196,10 +200,18 @@ impl Client {
         deadline: Option<Instant>,
         wanted: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, ClientError> {
-        self.wait(deadline, |event| match event {
-            Event::Deliver(delivery) => wanted(delivery.body),
-            _ => None,
-        })
+        loop {
+            while let Some(body) = self.inbox.pop_front() {
+                if let Some(found) = wanted(&body) {
+                    return Ok(found);
+                }
+            }
+            let body = self.wait(deadline, |event| match event {
+                Event::Deliver(delivery) => Some(delivery.body.to_vec()),
+                _ => None,
+            })?;
+            self.inbox.push_back(body);
+        }
     }
 
     /// Says goodbye, so that the broker need not note a lost connection. Nobody cares whether it is heard.
@@ -218,8 +230,8 @@ impl Client {
         self.wait(Some(clock::now() + ANSWER_TIMEOUT), wanted)
     }
 
-    /// Exchanges octets until `wanted` takes an event. Other events are dropped: a client that does one thing at a
-    /// time has no use for them.
+    /// Exchanges octets until `wanted` takes an event. Messages that come meanwhile are kept, other events dropped: a
+    /// client that does one thing at a time has no use for them.
     fn wait<T>(
         &mut self,
         deadline: Option<Instant>,
@@ -236,6 +248,9 @@ impl Client {
                     event => {
                         if let Some(found) = wanted(&event) {
                             return Ok(found);
+                        }
+                        if let Event::Deliver(delivery) = event {
+                            self.inbox.push_back(delivery.body.to_vec());
                         }
                     }
                 }
