@@ -71,7 +71,8 @@ pub fn fuzz_method(data: &[u8]) {
             .encode(&mut again)
             .expect("what was decoded can be encoded");
         assert_eq!(Method::decode(&again), Ok(method));
-        assert_eq!(data.len(), again.len());
+        // A reserved argument that is not empty is written as empty.
+        assert!(again.len() <= data.len());
         assert!(method.id().name().is_some());
     }
     if let Ok(header) = ContentHeader::decode(data) {

@@ -115,10 +115,9 @@ fn to_oracle(table: Table<'_>) -> Result<FieldTable, DecodeError> {
     let mut theirs = FieldTable::default();
     for pair in table {
         let (key, value) = pair?;
-        theirs.insert(
-            key.to_string_lossy().into_owned().into(),
-            value_to_oracle(value)?,
-        );
+        // They refuse the others.
+        let key = key.to_str().unwrap_or_default();
+        theirs.insert(key.into(), value_to_oracle(value)?);
     }
     Ok(theirs)
 }
