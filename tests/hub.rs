@@ -52,6 +52,20 @@ fn turn_until(hub: &mut TestHub, world: &mut World, condition: impl Fn(&World) -
     }
 }
 
+/// What `run` does, but not for ever.
+#[track_caller]
+fn finish<C>(hub: &mut Hub<C>, cx: &mut C) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !hub.is_idle() {
+        assert!(
+            Instant::now() < deadline,
+            "something is left after ten seconds"
+        );
+        hub.tick(cx, Some(Duration::from_millis(50)))
+            .expect("a turn");
+    }
+}
+
 /// A turn in which something panics.
 #[track_caller]
 fn panicking_turn(hub: &mut TestHub, world: &mut World) {
