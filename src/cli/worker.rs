@@ -197,8 +197,8 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
     let (read, write) = environment::read_and_write(&setting.broker(), &environment::variable);
     let urls = |text: &str| BrokerUrl::parse_list(text).map_err(|error| format!("broker: {error}"));
     let results = match setting.result_backend().as_deref() {
-        None | Some(DISABLED) => ResultBackend::Disabled,
-        Some(RPC) => ResultBackend::Rpc,
+        None | Some(RPC) => ResultBackend::Rpc,
+        Some(DISABLED) => ResultBackend::Disabled,
         Some(_) => {
             return Err(format!(
                 "result backend: only {RPC} and {DISABLED} are served yet"

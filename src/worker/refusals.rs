@@ -81,13 +81,20 @@ fn details(delivery: &Delivery<'_>) -> String {
 /// Octets as text on one line, cut, with the whole length behind.
 fn dump(octets: &[u8]) -> String {
     let shown = octets.get(..DUMPED).unwrap_or(octets);
-    let text = String::from_utf8_lossy(shown);
+    let mut text = String::with_capacity(shown.len() + 16);
+    for letter in String::from_utf8_lossy(shown).chars() {
+        if letter.is_control() {
+            text.extend(letter.escape_debug());
+        } else {
+            text.push(letter);
+        }
+    }
     let more = if octets.len() > shown.len() {
         "..."
     } else {
         ""
     };
-    format!("{}{more} ({}b)", text.escape_debug(), octets.len())
+    format!("{text}{more} ({}b)", octets.len())
 }
 
 #[cfg(test)]
@@ -96,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_dump_is_one_short_line() {
-        assert_eq!(dump(b"{\"a\":\n1}\xff"), "{\\\"a\\\":\\n1}\u{fffd} (9b)");
+        assert_eq!(dump(b"{\"a\":\n1}\xff"), "{\"a\":\\n1}\u{fffd} (9b)");
         let long = dump(&[b'x'; 5000]);
         assert!(long.ends_with("... (5000b)"), "{long}");
         assert_eq!(long.len(), DUMPED + "... (5000b)".len());
