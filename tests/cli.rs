@@ -117,16 +117,30 @@ fn an_unknown_command_comes_with_a_guess() {
 }
 
 #[test]
-fn python_apps_are_refused_wherever_they_are_named() {
+fn an_app_is_given_to_its_interpreter_wherever_it_is_named() {
     for arguments in [
-        ["-A", "proj", "worker"],
-        ["worker", "-A", "proj"],
-        ["worker", "--app", "proj"],
+        &["-A", "proj", "worker", "--python", "/no/python"][..],
+        &["worker", "--python=/no/python", "-A", "proj"],
+        &["--python", "/no/python", "inspect", "--app=proj", "active"],
     ] {
-        let output = celeriac(&arguments, &[]);
-        assert_eq!(output.status.code(), Some(2));
+        let output = celeriac(arguments, &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let reason = "Error: cannot run the interpreter /no/python: ";
+        assert!(stderr(&output).starts_with(reason), "{}", stderr(&output));
+    }
+    let output = celeriac(&["-A", "proj", "worker"], &[]);
+    assert!(stderr(&output).starts_with("Error: found no Python interpreter; "));
+    let output = celeriac(&["worker"], &[("CELERY_APP", "proj")]);
+    assert!(stderr(&output).starts_with("Error: found no Python interpreter; "));
+}
+
+#[test]
+fn pools_of_threads_are_refused_with_a_word_of_advice() {
+    for pool in ["threads", "gevent", "eventlet"] {
+        let output = celeriac(&["-A", "proj", "worker", "-P", pool], &[]);
+        assert_eq!(output.status.code(), Some(1));
         assert!(
-            stderr(&output).contains("Python apps are not served yet"),
+            stderr(&output).contains("use -P prefork"),
             "{}",
             stderr(&output)
         );

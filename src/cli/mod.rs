@@ -12,6 +12,7 @@ mod call;
 mod client;
 mod environment;
 pub mod log;
+mod python;
 mod usage;
 mod values;
 mod worker;
@@ -43,6 +44,9 @@ pub fn main() -> ExitCode {
 /// The same command line around the tasks of `app`.
 pub(crate) fn run(app: App) -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().collect();
+    if let Some(invocation) = python::claim(line.get(1..).unwrap_or_default(), &app) {
+        return invocation.run();
+    }
     match Cli::try_parse_from(&line) {
         Ok(cli) => execute(cli, &line, app),
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
@@ -83,8 +87,8 @@ Examples:
 /// Options of every sub-command; they may stand before it, as Celery wants them, or after it.
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// A Python app; not served yet
-    #[arg(short = 'A', long, global = true, hide = true, value_name = "TEXT")]
+    /// A Python app: its module, or module:attribute. Its own Celery reads the rest of the command line
+    #[arg(short = 'A', long, global = true, value_name = "TEXT")]
     app: Option<String>,
 
     /// The broker's URL [env: BROKER_URL, CELERY_BROKER, CELERY_BROKER_URL] [default: amqp://guest@localhost//]
@@ -167,11 +171,6 @@ fn execute(cli: Cli, line: &[OsString], app: App) -> ExitCode {
     if setting.global.version {
         println!("{VERSION}");
         return ExitCode::SUCCESS;
-    }
-    if let Some(module) = &setting.global.app {
-        return setting.usage_error(&format!(
-            "-A {module}: Python apps are not served yet; register Rust tasks on celeriac::app::App, or try --demo."
-        ));
     }
     if let Some(directory) = &setting.global.workdir
         && let Err(error) = std::env::set_current_dir(directory)

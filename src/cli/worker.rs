@@ -14,6 +14,7 @@ use super::{FAILURE, Setting, VERSION, environment};
 use crate::app::runner::Runner;
 use crate::app::{App, demo};
 use crate::link::BrokerUrl;
+use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
 use crate::worker::{self, Queue, ResultBackend, Settings, node_name};
@@ -217,6 +218,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         },
         max_tasks_per_child: None,
         queues: arguments.queues.iter().map(Queue::named).collect(),
+        accept: Accept::default(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
     })
 }
@@ -238,7 +240,7 @@ fn greeting(settings: &Settings, app: &App, level: Level) -> String {
         transport: &broker.map(ToString::to_string).unwrap_or_default(),
         results: match settings.results {
             ResultBackend::Rpc => RPC,
-            ResultBackend::Disabled => DISABLED,
+            ResultBackend::Disabled | ResultBackend::App => DISABLED,
         },
         concurrency: settings.concurrency,
         queues: &queues,

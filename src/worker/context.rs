@@ -67,7 +67,13 @@ impl Worker {
         let producer = Producer::new(link(&settings.write_urls, "producer", random.next_u64()));
         let reporter = Reporter::new(settings.results);
         Ok(Self {
-            tasks: Tasks::new(registry, settings.node_name.clone(), reporter, now),
+            tasks: Tasks::new(
+                registry,
+                settings.accept.clone(),
+                settings.node_name.clone(),
+                reporter,
+                now,
+            ),
             extensions: Extensions::default(),
             zygote: Some(zygote),
             pool: PoolPart::default(),

@@ -57,7 +57,7 @@ pub use options::TaskOptions;
 pub use refusals::CRITICAL;
 pub use registry::Registry;
 pub use request::{Request, State};
-pub use settings::{Queue, ResultBackend, Settings};
+pub use settings::{Binding, Exchange, Queue, ResultBackend, Settings};
 pub use tasks::Tasks;
 
 /// How long the worker waits before it opens a channel again that the broker has closed.

@@ -92,7 +92,7 @@ impl Reporter {
         let Some(reply_to) = request.reply_to.as_ref().filter(|queue| !queue.is_empty()) else {
             return false;
         };
-        if self.backend == ResultBackend::Disabled {
+        if self.backend != ResultBackend::Rpc {
             return false;
         }
         producer.publish(Publication {

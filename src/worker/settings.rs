@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::amqp::table::TableBuf;
 use crate::link::BrokerUrl;
+use crate::message::task::Accept;
 
 /// The settings of one worker, resolved: command line, environment and app have been consulted.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub max_tasks_per_child: Option<NonZeroU32>,
     /// The queues consumed (`-Q`).
     pub queues: Vec<Queue>,
+    /// The serializers that tasks may come in (`accept_content`).
+    pub accept: Accept,
     /// `REMAP_SIGTERM=SIGQUIT` is in the environment: TERM is a cold shutdown.
     pub remap_sigterm: bool,
 }
@@ -47,21 +50,64 @@ pub enum ResultBackend {
     Rpc,
     /// Nowhere (`disabled://`).
     Disabled,
+    /// Where the app's own backend puts them: a Python app's children and its clerk.
+    App,
 }
 
-/// A queue with the exchange it is bound to, as Celery declares both.
+/// A queue to consume, and how it is declared.
 #[derive(Clone, Debug)]
 pub struct Queue {
     /// The queue's name.
     pub name: String,
-    /// The exchange's name; empty for the default exchange, which is neither declared nor bound.
-    pub exchange: String,
-    /// The exchange's type.
-    pub exchange_type: String,
-    /// The binding's routing key.
-    pub routing_key: String,
+    /// How it is bound, the queue's own exchange first.
+    pub bindings: Vec<Binding>,
+    /// Whether it survives a restart of the broker.
+    pub durable: bool,
+    /// Whether it belongs to this worker's connection.
+    pub exclusive: bool,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// Whether it is declared and bound at all (kombu's `no_declare` says no).
+    pub declared: bool,
     /// `x-queue-type` and its like.
     pub arguments: TableBuf,
+    /// `x-priority` and its like.
+    pub consumer_arguments: TableBuf,
+}
+
+/// One way for messages into a queue.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// From this exchange.
+    pub exchange: Exchange,
+    /// With this key.
+    pub routing_key: String,
+    /// What a headers exchange matches.
+    pub arguments: TableBuf,
+}
+
+/// An exchange, and how it is declared.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Its name; empty for the default exchange, which is neither declared nor bound.
+    pub name: String,
+    /// Its type.
+    pub kind: String,
+    /// Whether it survives a restart of the broker.
+    pub durable: bool,
+    /// Whether it goes with its last binding.
+    pub auto_delete: bool,
+    /// Whether it is declared at all (kombu's `no_declare` says no).
+    pub declared: bool,
+    /// What plugins understand.
+    pub arguments: TableBuf,
+}
+
+impl Exchange {
+    /// Whether to declare it: the broker's own exchanges cannot be.
+    pub fn is_ours(&self) -> bool {
+        self.declared && !self.name.is_empty() && !self.name.starts_with("amq.")
+    }
 }
 
 impl Queue {
@@ -69,10 +115,24 @@ impl Queue {
     pub fn named(name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
-            exchange: name.clone(),
-            exchange_type: "direct".into(),
-            routing_key: name.clone(),
+            bindings: vec![Binding {
+                exchange: Exchange {
+                    name: name.clone(),
+                    kind: "direct".into(),
+                    durable: true,
+                    auto_delete: false,
+                    declared: true,
+                    arguments: TableBuf::new(),
+                },
+                routing_key: name.clone(),
+                arguments: TableBuf::new(),
+            }],
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            declared: true,
             arguments: TableBuf::new(),
+            consumer_arguments: TableBuf::new(),
             name,
         }
     }

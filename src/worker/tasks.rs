@@ -50,13 +50,14 @@ impl Tasks {
     /// No requests yet.
     pub(super) fn new(
         registry: Registry,
+        accept: Accept,
         node_name: String,
         reporter: Reporter,
         now: Instant,
     ) -> Self {
         Self {
             registry,
-            accept: Accept::default(),
+            accept,
             node_name,
             requests: Slots::new(),
             held: Timer::new(now),

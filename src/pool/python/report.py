@@ -66,6 +66,8 @@ def of(worker):
         "celery": {"version": __version__, "banner": VERSION_BANNER},
         "node": worker.hostname,
         "banner": worker.banner,
+        "directory": os.getcwd(),
+        "colour": bool(app.log.supports_color(False if worker.no_color else None, worker.logfile)),
         "pool": getattr(worker.pool_cls, "__module__", str(worker.pool_cls)).rpartition(".")[2],
         "worker": {
             **{name: number(getattr(worker, name, None)) for name in WORKER_NUMBERS},

@@ -16,6 +16,10 @@ pub struct Report {
     pub node: String,
     /// The banner as Celery prints it; nothing with `--quiet`.
     pub banner: Option<String>,
+    /// The directory it works in, after `--workdir`.
+    pub directory: String,
+    /// Whether lines of the log are coloured.
+    pub colour: bool,
     /// The name of the pool: `prefork`, `solo`, `threads`, ...
     pub pool: String,
     /// The worker's arguments.

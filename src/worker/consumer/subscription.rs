@@ -7,7 +7,7 @@ use crate::amqp::Connection;
 use crate::amqp::connection::CommandError;
 use crate::amqp::method::{basic, exchange, queue};
 use crate::amqp::table::Table;
-use crate::worker::settings::Queue;
+use crate::worker::settings::{Binding, Queue};
 
 /// How far the channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,39 +217,53 @@ fn consumer_tag(index: usize) -> String {
     (index + 1).to_string()
 }
 
-/// Declares what Celery declares for a queue; gives the number of answers to expect.
+/// Declares what Celery declares for a queue, exchanges first; gives the number of answers to expect.
 fn declare(
     channel: u16,
     queue: &Queue,
     connection: &mut Connection,
 ) -> Result<usize, CommandError> {
-    let named = !queue.exchange.is_empty();
-    if named {
+    if !queue.declared {
+        return Ok(0);
+    }
+    let mut answers = 1;
+    let named = queue
+        .bindings
+        .iter()
+        .filter(|binding| !binding.exchange.name.is_empty());
+    for Binding { exchange, .. } in named.clone().filter(|binding| binding.exchange.is_ours()) {
         let declare = exchange::Declare {
-            exchange: queue.exchange.as_str().into(),
-            kind: queue.exchange_type.as_str().into(),
-            durable: true,
+            exchange: exchange.name.as_str().into(),
+            kind: exchange.kind.as_str().into(),
+            durable: exchange.durable,
+            auto_delete: exchange.auto_delete,
+            arguments: exchange.arguments.as_table(),
             ..exchange::Declare::default()
         };
         connection.call(channel, declare)?;
+        answers += 1;
     }
     let declare = queue::Declare {
         queue: queue.name.as_str().into(),
-        durable: true,
+        durable: queue.durable,
+        exclusive: queue.exclusive,
+        auto_delete: queue.auto_delete,
         arguments: queue.arguments.as_table(),
         ..queue::Declare::default()
     };
     connection.call(channel, declare)?;
-    if named {
+    for binding in named {
         let bind = queue::Bind {
             queue: queue.name.as_str().into(),
-            exchange: queue.exchange.as_str().into(),
-            routing_key: queue.routing_key.as_str().into(),
+            exchange: binding.exchange.name.as_str().into(),
+            routing_key: binding.routing_key.as_str().into(),
+            arguments: binding.arguments.as_table(),
             ..queue::Bind::default()
         };
         connection.call(channel, bind)?;
+        answers += 1;
     }
-    Ok(if named { 3 } else { 1 })
+    Ok(answers)
 }
 
 fn consume(
@@ -262,6 +276,7 @@ fn consume(
     let consume = basic::Consume {
         queue: queue.name.as_str().into(),
         consumer_tag: tag.as_str().into(),
+        arguments: queue.consumer_arguments.as_table(),
         ..basic::Consume::default()
     };
     connection.call(channel, consume)?;

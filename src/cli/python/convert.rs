@@ -1,0 +1,137 @@
+//! From the report on a Python app to what the worker is told.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::environment;
+use crate::amqp::table::TableBuf;
+use crate::link::BrokerUrl;
+use crate::message::headers;
+use crate::message::task::Accept;
+use crate::pool::python::{self as report, Report, TaskReport};
+use crate::worker::{Binding, Exchange, Queue, Registry, ResultBackend, Settings, TaskOptions};
+
+/// kombu's names of the transport that main speaks.
+const AMQP: [&str; 4] = ["amqp", "amqps", "pyamqp", "librabbitmq"];
+
+/// The worker's settings.
+///
+/// # Errors
+/// A sentence about a setting that cannot be served.
+pub(super) fn settings(report: &Report) -> Result<Settings, String> {
+    let transport = report.broker.transport.as_str();
+    if !AMQP.contains(&transport) {
+        return Err(format!(
+            "the broker's transport is {transport}, and celeriac speaks AMQP 0-9-1 only (RabbitMQ, LavinMQ)"
+        ));
+    }
+    let worker = &report.worker;
+    let queues: Result<_, String> = report.queues.iter().map(queue).collect();
+    Ok(Settings {
+        node_name: report.node.clone(),
+        read_urls: urls(&report.broker.read)?,
+        write_urls: urls(&report.broker.write)?,
+        results: ResultBackend::App,
+        concurrency: match report.pool.as_str() {
+            "solo" => 1,
+            _ => worker.concurrency.map_or(1, |count| count as usize),
+        },
+        prefetch_multiplier: worker.prefetch_multiplier.map_or(4, |count| count as u32),
+        max_tasks_per_child: worker
+            .max_tasks_per_child
+            .and_then(|count| NonZeroU32::new(count as u32)),
+        queues: queues?,
+        accept: match report.settings.texts("accept_content") {
+            Some(names) => Accept::new(names),
+            None => Accept::default(),
+        },
+        remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
+    })
+}
+
+fn urls(texts: &[String]) -> Result<Vec<BrokerUrl>, String> {
+    let lists: Result<Vec<_>, _> = texts
+        .iter()
+        .map(|text| BrokerUrl::parse_list(text))
+        .collect();
+    lists
+        .map(|lists| lists.into_iter().flatten().collect())
+        .map_err(|error| format!("broker: {error}"))
+}
+
+fn queue(from: &report::Queue) -> Result<Queue, String> {
+    let about = |error| format!("queue {}: {error}", from.name);
+    let own = binding(&from.exchange, &from.routing_key, &from.binding_arguments);
+    let further = from
+        .bindings
+        .iter()
+        .map(|one| binding(&one.exchange, &one.routing_key, &one.arguments));
+    Ok(Queue {
+        name: from.name.clone(),
+        bindings: std::iter::once(own)
+            .chain(further)
+            .collect::<Result<_, _>>()
+            .map_err(about)?,
+        durable: from.durable,
+        exclusive: from.exclusive,
+        auto_delete: from.auto_delete,
+        declared: !from.no_declare,
+        arguments: table(&from.arguments).map_err(about)?,
+        consumer_arguments: table(&from.consumer_arguments).map_err(about)?,
+    })
+}
+
+fn binding(
+    exchange: &report::Exchange,
+    routing_key: &str,
+    arguments: &Map<String, Value>,
+) -> Result<Binding, String> {
+    Ok(Binding {
+        exchange: Exchange {
+            name: exchange.name.clone(),
+            kind: exchange.kind.clone(),
+            durable: exchange.durable,
+            auto_delete: exchange.auto_delete,
+            declared: !exchange.no_declare,
+            arguments: table(&exchange.arguments)?,
+        },
+        routing_key: routing_key.to_owned(),
+        arguments: table(arguments)?,
+    })
+}
+
+fn table(arguments: &Map<String, Value>) -> Result<TableBuf, String> {
+    let text = serde_json::to_string(arguments).map_err(|error| error.to_string())?;
+    headers::table_from_json(&text).map_err(|error| error.to_string())
+}
+
+/// The options of the app's tasks.
+pub(super) fn registry(report: &Report) -> Registry {
+    let mut registry = Registry::new();
+    for (name, task) in &report.tasks {
+        registry.insert(name, options(task));
+    }
+    registry
+}
+
+/// What main decides about a task. Retries and STARTED are the child's business.
+fn options(task: &TaskReport) -> TaskOptions {
+    let mut options = TaskOptions::new()
+        .acks_late(task.acks_late)
+        .acks_on_failure(task.acks_on_failure)
+        .acks_on_timeout(task.acks_on_timeout)
+        .reject_on_worker_lost(task.reject_on_worker_lost)
+        .ignore_result(task.ignore_result && !task.store_errors_even_if_ignored);
+    options.time_limit = seconds(task.time_limit);
+    options.soft_time_limit = seconds(task.soft_time_limit);
+    options.rate_limit.clone_from(&task.rate_limit);
+    options
+}
+
+/// A limit of 0 is none.
+fn seconds(limit: Option<f64>) -> Option<Duration> {
+    let limit = limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    limit.filter(|limit| !limit.is_zero())
+}

@@ -1,0 +1,217 @@
+//! `-A`: a Python app. Its own interpreter and its own Celery read the command line; main does the rest.
+//!
+//! | command | what happens |
+//! |---|---|
+//! | `worker` | the worker, with Rust's main and Python's children |
+//! | `check` | says what in the app would act differently here, and starts nothing |
+//! | any other | the app's own `celery` takes over |
+
+mod convert;
+mod line;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use super::log::{self, Level};
+use super::{FAILURE, environment};
+use crate::app::App;
+use crate::pool::python::{self, Host, Report, StartError};
+use crate::sys::process::Exit;
+use crate::worker::{self, node_name};
+use line::Line;
+
+/// Pools that run tasks beside each other in one process.
+const UNSERVED_POOLS: [&str; 3] = ["eventlet", "gevent", "threads"];
+
+/// The command line of a Python app, if `words` (those after the program's name) is one.
+pub(super) fn claim(words: &[OsString], app: &App) -> Option<Invocation> {
+    let line = Line::read(words)?;
+    let named = line.app.is_some() || environment_names_app(&line, app);
+    named.then_some(Invocation(line))
+}
+
+/// A program with tasks of its own takes no app from the environment.
+fn environment_names_app(line: &Line, app: &App) -> bool {
+    let named = ["APP", "CELERY_APP"]
+        .iter()
+        .any(|name| environment::variable(name).is_some());
+    named
+        && line.command == "worker"
+        && app.registry().names().next().is_none()
+        && !line.arguments.iter().any(|word| word == "--demo")
+}
+
+/// What is asked of a Python app.
+pub(super) struct Invocation(Line);
+
+impl Invocation {
+    /// Does it.
+    pub(super) fn run(self) -> ExitCode {
+        let Line {
+            command,
+            python,
+            pool,
+            arguments,
+            ..
+        } = self.0;
+        if let Some(pool) = pool.filter(|pool| UNSERVED_POOLS.contains(&pool.as_str())) {
+            return fail(&unserved(&pool));
+        }
+        let interpreter = match python::find_interpreter(python) {
+            Ok(interpreter) => interpreter,
+            Err(error) => return fail(&error.to_string()),
+        };
+        match command.as_str() {
+            "worker" => start(interpreter, arguments).map_or_else(|code| code, serve),
+            "check" => {
+                let as_worker = |word: OsString| {
+                    if word == "check" {
+                        "worker".into()
+                    } else {
+                        word
+                    }
+                };
+                let arguments = arguments.into_iter().map(as_worker).collect();
+                start(interpreter, arguments).map_or_else(|code| code, |(_, report)| check(&report))
+            }
+            _ => hand_over(interpreter, &arguments),
+        }
+    }
+}
+
+fn start(
+    interpreter: PathBuf,
+    arguments: Vec<OsString>,
+) -> Result<(crate::pool::zygote::Zygote, Report), ExitCode> {
+    let arguments = arguments
+        .into_iter()
+        // A flag of main's.
+        .filter(|word| word != "-D" && word != "--detach")
+        .map(OsString::into_string)
+        .collect::<Result<_, _>>()
+        .map_err(|word| fail(&format!("{} is not UTF-8", word.display())))?;
+    let host = Host {
+        interpreter,
+        arguments,
+    };
+    python::start(&host).map_err(|error| match error {
+        // It has said why itself.
+        StartError::Ended(Exit::Code(code)) => {
+            ExitCode::from(u8::try_from(code).unwrap_or(FAILURE))
+        }
+        error => fail(&error.to_string()),
+    })
+}
+
+fn serve((zygote, report): (crate::pool::zygote::Zygote, Report)) -> ExitCode {
+    if UNSERVED_POOLS.contains(&report.pool.as_str()) {
+        return fail(&unserved(&report.pool));
+    }
+    if let Err(error) = std::env::set_current_dir(&report.directory) {
+        return fail(&format!("cannot work in {}: {error}", report.directory));
+    }
+    let converted = convert::settings(&report).and_then(|settings| {
+        let registry = convert::registry(&report);
+        start_log(&report).map(|()| (settings, registry))
+    });
+    let (settings, registry) = match converted {
+        Ok(converted) => converted,
+        Err(reason) => return fail(&reason),
+    };
+    if let Some(banner) = &report.banner {
+        println!("{banner}");
+        let _ = std::io::stdout().flush(); // a closed terminal is no reason not to work
+    }
+    if !report.differences.is_empty() {
+        ::log::warn!(
+            "This app has what celeriac does differently from Celery:\n- {}",
+            report.differences.join("\n- ")
+        );
+    }
+    match worker::run(settings, registry, zygote) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// Main's own log, in Celery's default format. What the app has set up otherwise is its children's.
+fn start_log(report: &Report) -> Result<(), String> {
+    let file = report.worker.logfile.as_ref().map(|pattern| {
+        node_name::expand_file(pattern, &report.node, 0)
+            .map(PathBuf::from)
+            .map_err(|error| format!("log file: {error}"))
+    });
+    let settings = log::Settings {
+        level: level(report.worker.loglevel),
+        file: file.transpose()?,
+        colour: report.colour,
+    };
+    log::start(&settings, "MainProcess").map_err(|error| format!("cannot log: {error}"))
+}
+
+/// Python's numbers for log levels.
+fn level(number: Option<f64>) -> Level {
+    match number.unwrap_or(30.0) {
+        number if number <= 10.0 => Level::Debug,
+        number if number <= 20.0 => Level::Info,
+        number if number <= 30.0 => Level::Warning,
+        number if number <= 40.0 => Level::Error,
+        _ => Level::Critical,
+    }
+}
+
+/// `check`: 0 when nothing would act differently, else 1.
+fn check(report: &Report) -> ExitCode {
+    let problems = convert::settings(report).err();
+    let unserved = UNSERVED_POOLS
+        .contains(&report.pool.as_str())
+        .then(|| unserved(&report.pool));
+    let all: Vec<&String> = problems
+        .iter()
+        .chain(&unserved)
+        .chain(&report.differences)
+        .collect();
+    for sentence in &all {
+        println!("- {sentence}");
+    }
+    println!(
+        "{} tasks, {} queues, Celery {}: {}.",
+        report.tasks.len(),
+        report.queues.len(),
+        report.celery.version,
+        match all.len() {
+            0 => "nothing acts differently".to_owned(),
+            1 => "one difference".to_owned(),
+            count => format!("{count} differences"),
+        }
+    );
+    ExitCode::from(u8::from(!all.is_empty()))
+}
+
+/// Becomes the app's own `celery`.
+fn hand_over(interpreter: PathBuf, arguments: &[OsString]) -> ExitCode {
+    let mut celery = Command::new(&interpreter);
+    let error = celery.args(["-m", "celery"]).args(arguments).exec();
+    fail(
+        &StartError::Interpreter {
+            path: interpreter,
+            error,
+        }
+        .to_string(),
+    )
+}
+
+fn unserved(pool: &str) -> String {
+    format!(
+        "the {pool} pool runs tasks beside each other in one process, and celeriac runs each in a process of its own: \
+         use -P prefork, with as many children (-c) as the memory allows, or keep this worker on celery"
+    )
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("Error: {reason}");
+    ExitCode::from(FAILURE)
+}
