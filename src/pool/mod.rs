@@ -11,6 +11,50 @@
 //! ([`Pool::handle_exit`]) and when time has come ([`Pool::deadline`], [`Pool::handle_deadline`]); what
 //! follows is fetched with [`Pool::poll_event`]. After any call, poll events until there are none.
 //!
+//! ```no_run
+//! use celeriac::hub::{Hub, Interest, Mode, Next};
+//! use celeriac::message::record::{Done, JobHead, Outcome};
+//! use celeriac::pool::native::{self, Main, NativeChild};
+//! use celeriac::pool::{Pool, PoolEvent, PoolSettings, Progress};
+//!
+//! struct Tasks;
+//! impl NativeChild for Tasks {
+//!     fn run_job(&mut self, job: &JobHead<'_>, _body: &[u8], _main: &mut Main<'_>) -> Done {
+//!         Done::new(job.job, Outcome::Success, 0.0)
+//!     }
+//! }
+//!
+//! struct Owner { pool: Pool }
+//! impl Owner {
+//!     fn take_events(&mut self, hub: &mut Hub<Self>) {
+//!         while let Some(event) = self.pool.poll_event() {
+//!             if let PoolEvent::SourceAdded(source, fd) = event {
+//!                 let interest = if source.is_written() { Interest::WRITE } else { Interest::READ };
+//!                 let key = hub.add(fd, interest, Mode::Drain, move |owner: &mut Self, hub, _| {
+//!                     let progress = owner.pool.handle_ready(source, hub.now());
+//!                     owner.take_events(hub);
+//!                     match progress {
+//!                         Progress::Drained => Next::Wait,
+//!                         Progress::Again => Next::Again,
+//!                     }
+//!                 });
+//!                 // Keep the key by source, and remove it at `SourceRemoved`.
+//!                 # let _ = key;
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let zygote = native::start(Tasks)?; // before anything else
+//! let mut hub = Hub::new()?;
+//! let mut owner = Owner { pool: Pool::new(zygote, PoolSettings::default(), hub.now()) };
+//! owner.take_events(&mut hub);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! The owner also reads `SIGCHLD`, reaps (`sys::process::reap`) until there is nothing more, and hands
+//! each exit over.
+//!
 //! Invariants:
 //!
 //! - **exactly one [`Finish`]** for each accepted job, in whatever order answers, deaths and kills come

@@ -175,6 +175,17 @@ fn a_smaller_pool_sends_the_idle_away_first_and_the_busy_when_they_are_done() {
 }
 
 #[test]
+fn a_child_that_dies_before_it_is_told_to_stop_is_not_told() {
+    let (mut scheduler, now) = scheduler(3);
+    let [a, b, c] = ["a", "b", "c"].map(|name| add_up(&mut scheduler, name));
+    scheduler.resize(0);
+    scheduler.exited(c, false, now).unwrap();
+    scheduler.doom(b, now);
+    assert_eq!(scheduler.next_to_stop(), Some(a));
+    assert_eq!(scheduler.next_to_stop(), None);
+}
+
+#[test]
 fn a_closed_pool_gives_back_what_waits_and_is_finished_with_its_last_child() {
     let (mut scheduler, now) = scheduler(2);
     let (a, starting) = (add_up(&mut scheduler, "a"), scheduler.add("b", now));
