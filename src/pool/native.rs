@@ -188,6 +188,7 @@ fn live(
 ) -> io::Result<i32> {
     signal::restore_defaults()?;
     signal::ignore(Signal::SIGINT)?; // Ctrl+C at the terminal is for main
+    signal::ignore(Signal::SIGPIPE)?; // as in any Rust program: a task expects an error, not death
     process::new_session()?;
     if !adopted(main, between)? {
         return Ok(0);

@@ -25,8 +25,9 @@
 //! - **The child waits until its parent is main**, then sets `PR_SET_PDEATHSIG` to `SIGKILL`, then looks
 //!   once more: in any other order main could die unnoticed. If the parent is neither the process in
 //!   between nor main, main is gone and the child exits.
-//! - **A clean start**: empty signal mask, default dispositions (but `SIGINT` ignored in a child), a
-//!   session of its own, no descriptor but its two and 0, 1, 2, with 0 from `/dev/null`.
+//! - **A clean start**: empty signal mask, default dispositions (but a child ignores `SIGINT`, and what
+//!   its language's runtime ignores, such as `SIGPIPE`), a session of its own, no descriptor but its two
+//!   and 0, 1, 2, with 0 from `/dev/null`.
 //! - The child says [`Up`](crate::message::record) on its pipe when it is ready for jobs. On the end of
 //!   its job pipe it exits with status 0.
 //! - The zygote itself is a child of main, in its own session, and dies with main.
