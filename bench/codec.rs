@@ -75,7 +75,7 @@ fn visit_frame(bytes: &[u8]) {
 fn visit_table(table: Table<'_>) {
     for pair in table {
         let (key, value): (ShortStr<'_>, Value<'_>) = pair.unwrap();
-        black_box(key);
+        black_box(&key);
         visit_value(value);
     }
 }
@@ -87,7 +87,8 @@ fn visit_array(array: Array<'_>) {
 }
 
 fn visit_value(value: Value<'_>) {
-    match black_box(value) {
+    black_box(&value);
+    match value {
         Value::Table(table) => visit_table(table),
         Value::Array(array) => visit_array(array),
         _ => {}

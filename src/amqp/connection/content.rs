@@ -263,3 +263,27 @@ impl Assembly {
         origin.event(method, &self.property_list, body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_allocated_on_a_promise() {
+        let header = ContentHeader {
+            class_id: 60,
+            body_size: 1 << 30,
+            property_list: &[],
+        };
+        let mut message = Assembly::new(&[]);
+        assert!(message.add_header(&header, 1 << 40));
+        assert_eq!(message.body.capacity(), 0);
+        assert!(message.add_body(&[7; 1000]));
+        assert!(message.body.capacity() < 10_000);
+
+        let mut skipped = Assembly::new(&[]);
+        assert!(skipped.add_header(&header, 1 << 20));
+        assert!(skipped.add_body(&[7; 1000]));
+        assert_eq!(skipped.body.capacity(), 0);
+    }
+}

@@ -120,6 +120,7 @@ pub struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
+    #[inline(always)]
     fn pair(&mut self) -> Result<(ShortStr<'a>, Value<'a>), DecodeError> {
         Ok((
             self.reader.short_str()?,
@@ -131,7 +132,7 @@ impl<'a> Pairs<'a> {
 impl<'a> Iterator for Pairs<'a> {
     type Item = Result<(ShortStr<'a>, Value<'a>), DecodeError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.reader.is_empty() {
             return None;
@@ -203,7 +204,7 @@ pub struct Items<'a> {
 impl<'a> Iterator for Items<'a> {
     type Item = Result<Value<'a>, DecodeError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.reader.is_empty() {
             return None;

@@ -119,7 +119,10 @@ impl<'a> Value<'a> {
     }
 
     /// Reads one value that stands in a table or array of this depth.
-    #[inline]
+    ///
+    /// Always inlined, as are its callers: a value that is returned in memory is copied by loads that span
+    /// several stores, and that takes three times as long as reading it.
+    #[inline(always)]
     pub(super) fn read(reader: &mut Reader<'a>, depth: u8) -> Result<Self, DecodeError> {
         Ok(match reader.u8()? {
             b'S' => Self::LongStr(reader.long()?),
