@@ -145,3 +145,56 @@ fn crash(_: &Context, (): ()) -> TaskResult<()> {
 fn python(type_name: &str, message: &str) -> TaskError {
     Exception::new(type_name, message).module("builtins").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(x: &str, y: &str) -> Pair {
+        Pair {
+            x: x.parse().unwrap(),
+            y: y.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn integers_stay_integers_and_never_wrap() {
+        let context = Context::default();
+        for (x, y, sum, product) in [("2", "3", "5", "6"), ("2", "0.5", "2.5", "1.0")] {
+            assert_eq!(add(&context, numbers(x, y)).unwrap().to_string(), sum);
+            assert_eq!(mul(&context, numbers(x, y)).unwrap().to_string(), product);
+        }
+        let largest = i64::MAX.to_string();
+        assert!(add(&context, numbers(&largest, "1")).is_err());
+        assert!(mul(&context, numbers("1e308", "10")).is_err());
+    }
+
+    #[test]
+    fn times_that_make_no_sense_are_refused() {
+        let context = Context::default();
+        for seconds in [-1.0, f64::INFINITY] {
+            assert!(sleep(&context, Sleep { seconds }).is_err());
+            assert!(
+                retry(
+                    &context,
+                    Again {
+                        times: 1,
+                        countdown: seconds
+                    }
+                )
+                .is_err()
+            );
+        }
+        assert_eq!(
+            retry(
+                &context,
+                Again {
+                    times: 0,
+                    countdown: 1.0
+                }
+            )
+            .unwrap(),
+            0
+        );
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use log::Level;
+
 use super::error::{Exception, Retry, TaskError, TaskResult, When};
 use super::{Context, TaskOptions};
 use crate::message::json::{REPR_LENGTH, Raw, python_float, repr};
@@ -15,92 +17,83 @@ pub(super) struct Ending<'a> {
     pub(super) job: &'a JobHead<'a>,
     /// The message's body, which a retry sends again.
     pub(super) body: &'a [u8],
-    pub(super) context: Context,
-    pub(super) options: TaskOptions,
+    pub(super) context: &'a Context,
+    pub(super) options: &'a TaskOptions,
     /// How long the task ran, in seconds.
     pub(super) runtime: f64,
     /// When it ended, by the wall clock.
     pub(super) now: SystemTime,
 }
 
+/// What there is to say about it: to the log, in the words of Celery's tracer, and to main.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) level: Level,
+    pub(super) line: String,
+    pub(super) done: Done,
+}
+
 impl Ending<'_> {
-    /// Logs the end and says it to main. The lines are those of Celery's tracer.
-    pub(super) fn of(&self, result: TaskResult<String>) -> Done {
+    pub(super) fn report(&self, result: TaskResult<String>) -> Report {
         match result {
             Ok(value) => self.success(&value),
             Err(TaskError::Failed(exception)) => {
                 let traceback = exception.traceback(self.context.name());
-                self.failure(&exception, &traceback)
+                self.failure(&exception, traceback)
             }
             Err(TaskError::Retry(retry)) => self.retry(&retry),
             Err(TaskError::Ignore) => {
-                log::info!("{} ignored", self.called());
-                self.done(Outcome::Ignored)
+                self.says(Level::Info, "ignored", self.done(Outcome::Ignored))
             }
             Err(TaskError::Reject { reason, requeue }) => {
                 let word = if requeue { "True" } else { "False" };
-                log::warn!("{} reject requeue={word}: {reason}", self.called());
-                Done {
+                let line = format!("reject requeue={word}: {reason}");
+                let exception = Some(reason);
+                let done = Done {
                     requeue,
-                    exception: Some(reason),
+                    exception,
                     ..self.done(Outcome::Rejected)
-                }
+                };
+                self.says(Level::Warn, &line, done)
             }
         }
     }
 
-    fn success(&self, value: &str) -> Done {
+    fn success(&self, value: &str) -> Report {
         let shown = Raw::parse(value)
             .map(|raw| repr(raw, REPR_LENGTH))
             .unwrap_or_default();
-        let runtime = python_float(self.runtime);
-        log::info!("{} succeeded in {runtime}s: {shown}", self.called());
-        let store = !self.ignores_result();
-        Done {
-            result: Some(shown),
-            store,
-            meta: if store {
-                self.meta(State::Success, value, None)
-            } else {
-                Vec::new()
-            },
-            ..self.done(Outcome::Success)
-        }
+        let line = format!("succeeded in {}s: {shown}", python_float(self.runtime));
+        let mut done = self.done(Outcome::Success);
+        self.store(&mut done, State::Success, value, None);
+        done.result = Some(shown);
+        self.says(Level::Info, &line, done)
     }
 
     /// The end of a task that failed, or panicked.
-    pub(super) fn failure(&self, exception: &Exception, traceback: &str) -> Done {
+    pub(super) fn failure(&self, exception: &Exception, traceback: String) -> Report {
         let shown = exception.repr();
-        log::error!(
-            "{} raised unexpected: {shown}\n{}",
-            self.called(),
-            traceback.trim_end()
+        let line = format!("raised unexpected: {shown}\n{}", traceback.trim_end());
+        let mut done = self.done(Outcome::Failure);
+        self.store(
+            &mut done,
+            State::Failure,
+            &exception.to_json(),
+            Some(&traceback),
         );
-        let store = !self.ignores_result();
-        Done {
-            exception: Some(shown),
-            traceback: Some(traceback.to_owned()),
-            store,
-            meta: if store {
-                self.meta(State::Failure, &exception.to_json(), Some(traceback))
-            } else {
-                Vec::new()
-            },
-            ..self.done(Outcome::Failure)
-        }
+        done.exception = Some(shown);
+        done.traceback = Some(traceback);
+        self.says(Level::Error, &line, done)
     }
 
-    fn retry(&self, retry: &Retry) -> Done {
+    fn retry(&self, retry: &Retry) -> Report {
         let limit = retry.max_retries.unwrap_or(self.options.max_retries);
         if limit.is_some_and(|limit| self.context.retries() >= limit) {
-            let exception = retry
-                .cause
-                .clone()
-                .unwrap_or_else(|| self.retries_used_up(retry));
+            let own = retry.cause.clone();
+            let exception = own.unwrap_or_else(|| self.retries_used_up(retry));
             let traceback = exception.traceback(self.context.name());
-            return self.failure(&exception, &traceback);
+            return self.failure(&exception, traceback);
         }
-        log::info!("{} retry: {}", self.called(), self.retry_text(retry));
         let again = signature::Retry {
             id: self.context.id(),
             headers: Raw::parse(self.job.headers.get()).unwrap_or(Raw::EMPTY_MAPPING),
@@ -111,22 +104,32 @@ impl Ending<'_> {
         };
         let traceback = retry.traceback(self.context.name());
         let cause = retry.cause.as_ref().map(Exception::to_json);
-        let store = !self.ignores_result();
-        Done {
-            exception: retry.cause.as_ref().map(Exception::repr),
-            publish: vec![again.publish(self.now)],
-            store,
-            meta: if store {
-                self.meta(
-                    State::Retry,
-                    cause.as_deref().unwrap_or("null"),
-                    Some(&traceback),
-                )
-            } else {
-                Vec::new()
-            },
-            traceback: Some(traceback),
-            ..self.done(Outcome::Retry)
+        let mut done = self.done(Outcome::Retry);
+        self.store(
+            &mut done,
+            State::Retry,
+            cause.as_deref().unwrap_or("null"),
+            Some(&traceback),
+        );
+        done.publish = vec![again.publish(self.now)];
+        done.exception = retry.cause.as_ref().map(Exception::repr);
+        done.traceback = Some(traceback);
+        self.says(
+            Level::Info,
+            &format!("retry: {}", self.retry_text(retry)),
+            done,
+        )
+    }
+
+    /// Has main keep the result, unless nobody wants it.
+    fn store(&self, done: &mut Done, state: State, result: &str, traceback: Option<&str>) {
+        let ignored = self
+            .context
+            .ignore_result()
+            .unwrap_or(self.options.ignore_result);
+        if !ignored {
+            done.store = true;
+            done.meta = self.meta(state, result, traceback);
         }
     }
 
@@ -184,19 +187,11 @@ impl Ending<'_> {
         }
     }
 
-    /// `Task tasks.add[8a75c803-..]`, with the name the caller wants shown.
-    fn called(&self) -> String {
-        format!(
-            "Task {}[{}]",
-            self.context.display_name(),
-            self.context.id()
-        )
-    }
-
-    fn ignores_result(&self) -> bool {
-        self.context
-            .ignore_result()
-            .unwrap_or(self.options.ignore_result)
+    /// A line about `Task tasks.add[8a75c803-..]`, with the name the caller wants shown.
+    fn says(&self, level: Level, what: &str, done: Done) -> Report {
+        let (name, id) = (self.context.display_name(), self.context.id());
+        let line = format!("Task {name}[{id}] {what}");
+        Report { level, line, done }
     }
 
     fn done(&self, outcome: Outcome) -> Done {

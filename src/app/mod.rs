@@ -151,6 +151,10 @@ impl App {
     }
 
     /// Runs the command line of this program: `worker`, `call` and what else `--help` lists.
+    ///
+    /// To be called first thing in `main`: the process that children are forked from is made here, and a process with
+    /// threads, or with files that children must not have, is not fit for that. The profile must not set
+    /// `panic = "abort"`, or a task's panic takes its child process with it.
     pub fn main(self) -> ExitCode {
         crate::cli::run(self)
     }

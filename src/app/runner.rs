@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::arguments::Arguments;
-use super::ending::Ending;
+use super::ending::{Ending, Report};
 use super::error::{Exception, TaskResult};
 use super::registry::{Registry, function_name};
 use super::{Context, TaskOptions};
@@ -19,13 +19,19 @@ use crate::sys::clock;
 /// Runs the tasks of a registry in the children of this program.
 pub(crate) struct Runner<S> {
     registry: Registry,
+    /// For a task that is not in the registry.
+    no_options: TaskOptions,
     /// Runs first in each child, with its name: the child's log is set up there.
     started: S,
 }
 
 impl<S: FnMut(ChildName)> Runner<S> {
     pub(crate) fn new(registry: Registry, started: S) -> Self {
-        Self { registry, started }
+        Self {
+            registry,
+            no_options: TaskOptions::default(),
+            started,
+        }
     }
 
     /// Binds and calls, and gives the returned value's JSON.
@@ -43,23 +49,39 @@ impl<S: FnMut(ChildName)> Runner<S> {
         (task.function)(context, &arguments)
     }
 
-    /// The options of the task that is called.
-    fn options(&self, context: &Context) -> TaskOptions {
+    fn options(&self, context: &Context) -> &TaskOptions {
         let task = self.registry.task(context.name());
-        task.map(|task| task.options.clone()).unwrap_or_default()
+        task.map_or(&self.no_options, |task| &task.options)
     }
 
-    fn ending<'a>(&self, job: &'a JobHead<'a>, body: &'a [u8], runtime: Duration) -> Ending<'a> {
-        let context = Context::new(job);
+    fn run(&self, job: &JobHead<'_>, body: &[u8], context: &Context) -> Report {
+        let begun = clock::now();
+        let result = self.call(context, body);
+        let runtime = clock::now().saturating_duration_since(begun);
+        self.ending(job, body, context, runtime).report(result)
+    }
+
+    fn ending<'a>(
+        &'a self,
+        job: &'a JobHead<'a>,
+        body: &'a [u8],
+        context: &'a Context,
+        runtime: Duration,
+    ) -> Ending<'a> {
         Ending {
-            options: self.options(&context),
-            context,
             job,
             body,
+            context,
+            options: self.options(context),
             runtime: runtime.as_secs_f64(),
             now: clock::wall(),
         }
     }
+}
+
+fn logged(report: Report) -> Done {
+    log::log!(report.level, "{}", report.line);
+    report.done
 }
 
 impl<S: FnMut(ChildName)> NativeChild for Runner<S> {
@@ -72,19 +94,19 @@ impl<S: FnMut(ChildName)> NativeChild for Runner<S> {
         if self.options(&context).track_started {
             main.started();
         }
-        let begun = clock::now();
-        let result = self.call(&context, body);
-        let runtime = clock::now().saturating_duration_since(begun);
-        self.ending(job, body, runtime).of(result)
+        logged(self.run(job, body, &context))
     }
 
     fn panicked(&mut self, job: &JobHead<'_>, panic: Panic) -> Done {
+        let context = Context::new(job);
         let exception = Exception::panic(panic.message);
-        let traceback = format!(
-            "Traceback (most recent call last):\n{}\n{exception}\n",
-            panic.backtrace.trim_end()
-        );
-        self.ending(job, &[], panic.runtime)
-            .failure(&exception, &traceback)
+        let stack = panic.backtrace.trim_end();
+        let traceback = format!("Traceback (most recent call last):\n{stack}\n{exception}\n");
+        let ending = self.ending(job, &[], &context, panic.runtime);
+        logged(ending.failure(&exception, traceback))
     }
 }
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;
