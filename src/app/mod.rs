@@ -87,7 +87,7 @@ impl App {
         self
     }
 
-    /// Sets where results go, for example `rpc://`; without it results are not kept.
+    /// Sets where results go: `rpc://`, to who asked, which is the default; or `disabled://`, nowhere.
     #[must_use]
     pub fn result_backend(mut self, url: impl Into<String>) -> Self {
         self.result_backend = Some(url.into());

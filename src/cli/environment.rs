@@ -32,7 +32,7 @@ pub(super) fn read_and_write(broker: &str, variables: Variables<'_>) -> (String,
     )
 }
 
-/// The result backend's URL; `None` when results are not kept.
+/// The result backend's URL, if anybody names one.
 pub(super) fn result_backend(
     option: Option<&str>,
     variables: Variables<'_>,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_not_kept_unless_somebody_says_where() {
+    fn the_result_backend_is_whatever_is_named_first() {
         let app = App::new("tasks");
         assert_eq!(result_backend(None, &|_| None, &app), None);
         assert_eq!(

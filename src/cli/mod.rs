@@ -95,7 +95,7 @@ struct Global {
     #[arg(short, long, global = true, value_name = "URL")]
     broker: Option<String>,
 
-    /// Where results go; rpc:// sends them to who asked [env: RESULT_BACKEND, CELERY_RESULT_BACKEND]
+    /// Where results go; rpc:// sends them to who asked [env: RESULT_BACKEND, CELERY_RESULT_BACKEND] [default: rpc://]
     #[arg(long, global = true, value_name = "URL")]
     result_backend: Option<String>,
 
