@@ -4,6 +4,7 @@
 pub mod amqp;
 pub mod app;
 pub mod boot;
+pub mod broker;
 pub mod cli;
 pub mod hub;
 pub mod link;

@@ -1,0 +1,4 @@
+//! The body of the fuzz target `broker`.
+
+/// Placeholder.
+pub fn fuzz_broker(_data: &[u8]) {}
