@@ -214,6 +214,22 @@ impl Client {
         }
     }
 
+    /// Takes the next message of a queue without waiting for one, and acknowledges it.
+    pub(super) fn fetch(&mut self, queue: &str) -> Result<Option<Vec<u8>>, ClientError> {
+        self.connection.call(
+            self.channel,
+            basic::Get {
+                queue: queue.into(),
+                no_ack: true,
+            },
+        )?;
+        self.answer(|event| match event {
+            Event::GetOk { delivery, .. } => Some(Some(delivery.body.to_vec())),
+            Event::GetEmpty { .. } => Some(None),
+            _ => None,
+        })
+    }
+
     /// Says goodbye, so that the broker need not note a lost connection. Nobody cares whether it is heard.
     pub(super) fn close(mut self) {
         self.connection.close(200, "", clock::now());

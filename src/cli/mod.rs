@@ -8,6 +8,7 @@
 //! | 69 | the broker cannot be reached |
 
 mod banner;
+mod broker;
 mod call;
 mod client;
 mod environment;
@@ -127,6 +128,7 @@ struct Global {
 enum Command {
     Worker(worker::Arguments),
     Call(call::Arguments),
+    Broker(broker::Arguments),
 }
 
 /// What every sub-command is given.
@@ -181,6 +183,7 @@ fn execute(cli: Cli, line: &[OsString], app: App) -> ExitCode {
     match cli.command {
         Some(Command::Worker(arguments)) => worker::run(arguments, setting),
         Some(Command::Call(arguments)) => call::run(arguments, setting),
+        Some(Command::Broker(arguments)) => broker::run(arguments, &setting),
         None => {
             let _ = Cli::command().print_help();
             ExitCode::SUCCESS

@@ -118,7 +118,9 @@ fn direct_and_fanout_are_what_their_names_say() {
     }
 }
 
-fn table(pairs: &[(&str, Value<'_>)]) -> TableBuf {
+type Pairs<'a> = &'a [(&'a str, Value<'a>)];
+
+fn table(pairs: Pairs<'_>) -> TableBuf {
     let mut table = TableBuf::new();
     for (key, value) in pairs {
         table.insert(*key, *value).expect("short");
@@ -133,7 +135,7 @@ fn headers_match_all_or_any_of_the_arguments() {
     let any = ("x-match", Value::LongStr(b"any"));
     let any_with_x = ("x-match", Value::LongStr(b"any-with-x"));
     let priority = ("x-level", Value::I32(1));
-    let cases: &[(&[(&str, Value<'_>)], &[(&str, Value<'_>)], bool)] = &[
+    let cases: &[(Pairs<'_>, Pairs<'_>, bool)] = &[
         (&[], &[red], true),
         (&[red, two], &[red], false),
         (&[red, two], &[two, red], true),

@@ -304,7 +304,8 @@ impl Vhost {
             Fate::Rejected => self.give_up(key, entry, Reason::Rejected),
             Fate::Requeued => {
                 entry.returns += 1;
-                let limit = queue.options.delivery_limit.or(self.rules.delivery_limit());
+                let rules = self.rules.delivery_limit();
+                let limit = queue.options.delivery_limit.or(rules);
                 if queue.options.quorum && limit.is_some_and(|limit| entry.returns > limit) {
                     self.dead
                         .extend(death_of(queue, entry.message, Reason::DeliveryLimit));

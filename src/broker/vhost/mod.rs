@@ -240,6 +240,3 @@ impl Vhost {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
