@@ -1,5 +1,6 @@
 //! `celeriac worker`: serves the app's tasks.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -219,6 +220,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         max_tasks_per_child: None,
         queues: arguments.queues.iter().map(Queue::named).collect(),
         accept: Accept::default(),
+        listeners: BTreeSet::new(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
     })
 }

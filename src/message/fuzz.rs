@@ -45,6 +45,8 @@ fn describe(record: &Record<'_>) -> String {
         Kind::Stop => "stop".into(),
         Kind::Up => format!("{:?}", record.up()),
         Kind::Started => format!("{:?}", record.started()),
+        Kind::Note => "note".into(),
+        Kind::Reply => format!("{:?}", record.reply()),
         Kind::Done => {
             let done = record.done();
             if let Ok(mut done) = done.clone() {

@@ -151,7 +151,9 @@ impl Child {
             Kind::Up => Word::Up,
             Kind::Started => Word::Started(JobKey(record.started()?.job)),
             Kind::Done => Word::Done(record.done()?),
-            kind @ (Kind::Job | Kind::Stop) => return Err(RecordError::Unexpected(kind)),
+            kind @ (Kind::Job | Kind::Stop | Kind::Note | Kind::Reply) => {
+                return Err(RecordError::Unexpected(kind));
+            }
         }))
     }
 

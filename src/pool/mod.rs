@@ -282,6 +282,11 @@ impl Pool {
         self.check_by(deadline);
     }
 
+    /// The zygote, while there is one.
+    pub fn zygote(&self) -> Option<&Zygote> {
+        self.zygote.as_ref()
+    }
+
     /// Uses another zygote from now on, after the first was lost or because the program to run has
     /// changed. Children of the old one go on working.
     pub fn replace_zygote(&mut self, zygote: Zygote, now: Instant) {

@@ -229,7 +229,9 @@ fn work(jobs: &SharedFd, results: &SharedFd, tasks: &mut impl NativeChild) -> io
             Ok(Some(record)) => match record.kind {
                 Kind::Job => answer(&record, results, tasks, &mut output)?,
                 Kind::Stop => return Ok(0),
-                Kind::Up | Kind::Started | Kind::Done => return Ok(BAD_RECORD),
+                Kind::Up | Kind::Started | Kind::Done | Kind::Note | Kind::Reply => {
+                    return Ok(BAD_RECORD);
+                }
             },
             Ok(None) => {
                 let count = jobs.read(decoder.space(READ_SIZE))?;

@@ -11,6 +11,7 @@
 //! | packet | direction | meaning |
 //! |---|---|---|
 //! | `fork N` | main → zygote | make child number `N` (decimal). Two descriptors come with it (`SCM_RIGHTS`): the end to read job records from, and the end to write answers to, both blocking. |
+//! | `clerk N` | main → zygote | make the app's clerk, with two descriptors as for `fork`. Only a Python zygote knows what that is ([`python::clerk`](super::python::clerk)). There is no reply. |
 //! | `forked N P` | zygote → main | child `N` is process `P`. |
 //! | `failed N text` | zygote → main | child `N` could not be made, for the reason in the text. |
 //!
@@ -92,6 +93,15 @@ impl Zygote {
             format!("fork {number}").as_bytes(),
             &[jobs, results],
         )
+    }
+
+    /// Asks for the clerk of the app behind a Python zygote.
+    pub(super) fn ask_for_clerk(
+        &self,
+        notes: BorrowedFd<'_>,
+        replies: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        pipe::send_with_fds(&self.socket, b"clerk 0", &[notes, replies])
     }
 
     /// The next reply; `None` when there is none yet.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::acks::Acks;
+use super::books::Books;
 use super::components::pool::PoolPart;
 use super::consumer::{self, Consumer, Wish};
 use super::producer::Producer;
@@ -66,14 +67,16 @@ impl Worker {
         );
         let producer = Producer::new(link(&settings.write_urls, "producer", random.next_u64()));
         let reporter = Reporter::new(settings.results);
+        let mut tasks = Tasks::new(
+            registry,
+            settings.accept.clone(),
+            settings.node_name.clone(),
+            reporter,
+            now,
+        );
+        tasks.tells_of_received = settings.listeners.contains("task_received");
         Ok(Self {
-            tasks: Tasks::new(
-                registry,
-                settings.accept.clone(),
-                settings.node_name.clone(),
-                reporter,
-                now,
-            ),
+            tasks,
             extensions: Extensions::default(),
             zygote: Some(zygote),
             pool: PoolPart::default(),
@@ -121,6 +124,9 @@ impl Worker {
         for line in order.say {
             super::say(line);
         }
+        if let Some(phase) = order.enter {
+            self.announce_shutdown(signal, phase);
+        }
         match order.enter {
             Some(Phase::Warm) => self.blueprint.stop(),
             Some(Phase::Cold) => self.blueprint.terminate(),
@@ -145,8 +151,9 @@ impl Worker {
     /// Every process that has ended, ours or adopted.
     fn reap(&mut self, hub: &mut Hub<Self>) {
         while let Ok(Some((pid, exit))) = crate::sys::process::reap() {
-            if let Some(pool) = &mut self.pool.pool {
-                pool.handle_exit(pid, exit, hub.now());
+            let pool = self.pool.pool.as_mut();
+            if !pool.is_some_and(|pool| pool.handle_exit(pid, exit, hub.now())) {
+                self.handle_clerk_exit(pid, hub);
             }
         }
         self.handle_pool_events(hub);
@@ -327,6 +334,7 @@ impl Worker {
             pool.handle_deadline(now);
         }
         self.handle_pool_events(hub);
+        self.handle_clerk_deadline(hub);
         self.consumer.link.handle_deadline(now);
         self.handle_consumer_events(hub);
         self.producer.link.handle_deadline(now);
@@ -336,6 +344,7 @@ impl Worker {
     /// Once per turn of the Hub: what this turn has decided leaves, and the Hub learns what to wait for.
     pub(super) fn before_poll(&mut self, hub: &mut Hub<Self>) {
         let now = hub.now();
+        self.serve_clerk(hub);
         self.consumer.adapt_prefetch(self.tasks.held.len());
         let mut again = self.consumer.flush(now) == Turn::Again;
         again |= self.producer.flush(now) == Turn::Again;
@@ -366,6 +375,7 @@ impl Worker {
             producer.link.deadline(),
             pool.pool.as_ref().and_then(crate::pool::Pool::deadline),
             tasks.held.next_deadline(),
+            tasks.reporter.books.as_ref().and_then(Books::deadline),
         ];
         alarm.sync(
             hub,
@@ -387,6 +397,7 @@ fn submit(
     producer: &mut Producer,
     now: Instant,
 ) {
+    tasks.keep_for_clerk(&job);
     if let Some(Err(job)) = pool.pool.as_mut().map(|pool| pool.submit(job, now)) {
         tasks.finished(job.key, Finish::NotStarted, acks, producer);
     }

@@ -9,7 +9,7 @@
 //!
 //! [`Worker`] is the one value that the [`Hub`] lends to every handler, and each of its parts is the one owner
 //! of its state. Assembly and order of start and stop are those of Celery: two blueprints of steps,
-//! `components` (Hub, Producer, Pool, Consumer) and `consumer` (Connection, Tasks, event loop).
+//! `components` (Hub, Producer, Clerk, Pool, Consumer) and `consumer` (Connection, Tasks, event loop).
 //!
 //! | file | holds |
 //! |---|---|
@@ -20,10 +20,12 @@
 //! | `tasks`, `request` | every request from its delivery to its settlement |
 //! | `acks` | what the broker is still to be told about its deliveries |
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
+//! | `books` | what the clerk of a Python app is told, and what waits for its answer |
 //! | `refusals` | the log's words for messages that cannot be run |
 //! | `shutdown` | what signals ask for |
 
 pub mod acks;
+mod books;
 mod components;
 mod consumer;
 mod context;

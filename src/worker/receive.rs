@@ -9,7 +9,7 @@ use super::request::{Request, State};
 use super::results::Ending;
 use super::tasks::{Held, Tasks};
 use crate::amqp::connection::Delivery;
-use crate::message::record::{self, DeliveryInfo};
+use crate::message::record::{self, About, DeliveryInfo};
 use crate::message::task::{self, Refusal, TaskMessage};
 use crate::pool::{Job, JobKey};
 use crate::sys::clock;
@@ -52,7 +52,8 @@ impl Tasks {
         let Some(options) = self.registry.options(&task.name) else {
             refusals::log_unregistered(&task, delivery);
             acks.reject(delivery.tag, false);
-            let request = Request::new(&task, &self.unregistered, delivery);
+            let mut request = Request::new(&task, &self.unregistered, delivery);
+            self.keep_record(&mut request, &task, delivery);
             let name = task.name.clone().into_owned();
             self.report(&request, &Ending::NotRegistered(name), None, producer);
             return None;
@@ -64,6 +65,7 @@ impl Tasks {
             .as_ref()
             .is_some_and(|expires| clock::wall() > expires.at)
         {
+            self.keep_record(&mut request, &task, delivery);
             self.discard_expired(request, acks, producer);
             return None;
         }
@@ -88,6 +90,11 @@ impl Tasks {
                 return None;
             }
         };
+        if self.tells_of_received
+            && let Some(books) = &mut self.reporter.books
+        {
+            books.tell(About::Received, &job.record);
+        }
         match eta {
             Some(eta) => {
                 self.hold(Held { job, eta }, now);
@@ -132,6 +139,18 @@ impl Tasks {
         job.encode(&mut record)?;
         self.typical_record = (record.len() - task.body.len()).next_multiple_of(256);
         Ok(record)
+    }
+
+    /// The clerk of a Python app is told of tasks by their records.
+    fn keep_record(
+        &mut self,
+        request: &mut Request,
+        task: &TaskMessage<'_>,
+        delivery: &Delivery<'_>,
+    ) {
+        if self.reporter.books.is_some() {
+            request.record = self.encode(JobKey(0), task, delivery).unwrap_or_default();
+        }
     }
 
     /// Celery's words for an expired task are those for a revoked one.

@@ -37,6 +37,8 @@ pub struct Request {
     pub ignore_result: bool,
     /// STARTED is reported.
     pub track_started: bool,
+    /// The Job record a child was given, for the clerk of a Python app.
+    pub(super) record: Vec<u8>,
     /// How far it is.
     pub state: State,
 }
@@ -83,6 +85,7 @@ impl Request {
             reject_on_worker_lost: options.reject_on_worker_lost,
             ignore_result: task.ignore_result.unwrap_or(options.ignore_result),
             track_started: options.track_started,
+            record: Vec::new(),
             state: State::Waiting,
         }
     }

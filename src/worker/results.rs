@@ -2,6 +2,7 @@
 //!
 //! With `rpc://` a result is a message to the caller's reply queue. Without `reply_to` nobody waits for one.
 
+use super::books::Books;
 use super::producer::{Producer, Publication};
 use super::request::Request;
 use super::settings::ResultBackend;
@@ -39,21 +40,30 @@ pub(super) enum Ending<'a> {
 #[derive(Debug)]
 pub(super) struct Reporter {
     backend: ResultBackend,
+    /// Of a Python app: what main itself has to report goes through its clerk.
+    pub(super) books: Option<Books>,
 }
 
 impl Reporter {
     pub(super) fn new(backend: ResultBackend) -> Self {
-        Self { backend }
+        Self {
+            backend,
+            books: (backend == ResultBackend::App).then(Books::default),
+        }
     }
 
     /// Sends what became of a request, if anybody wants to know. Whether a message was sent.
     pub(super) fn report(
-        &self,
+        &mut self,
         request: &Request,
         ending: &Ending<'_>,
         waits: Option<Key>,
         producer: &mut Producer,
     ) -> bool {
+        if let Some(books) = &mut self.books {
+            books.report(request, ending, waits);
+            return true;
+        }
         if request.ignore_result {
             return false;
         }

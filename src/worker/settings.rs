@@ -1,5 +1,6 @@
 //! What a worker is told before it starts.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use crate::amqp::table::TableBuf;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub queues: Vec<Queue>,
     /// The serializers that tasks may come in (`accept_content`).
     pub accept: Accept,
+    /// The signals of Celery's main process that a Python app listens to, by name.
+    pub listeners: BTreeSet<String>,
     /// `REMAP_SIGTERM=SIGQUIT` is in the environment: TERM is a cold shutdown.
     pub remap_sigterm: bool,
 }

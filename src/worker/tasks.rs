@@ -43,7 +43,9 @@ pub struct Tasks {
     pub(super) unregistered: TaskOptions,
     /// The size of a record without its body, for the next one.
     pub(super) typical_record: usize,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
+    /// The Python app listens to `task_received`.
+    pub(super) tells_of_received: bool,
 }
 
 impl Tasks {
@@ -66,6 +68,7 @@ impl Tasks {
             unregistered: TaskOptions::default(),
             typical_record: 1024,
             reporter,
+            tells_of_received: false,
         }
     }
 
@@ -169,6 +172,13 @@ impl Tasks {
             self.requests.remove(key);
             return;
         }
+        if self.reporter.books.is_some() {
+            // The app's own Celery decides.
+            let waits = request.acks_late.then_some(key);
+            self.reporter
+                .report(request, &Ending::WorkerLost(loss), waits, producer);
+            return self.settle_after(key, 1, false, acks);
+        }
         log::error!("Task handler raised error: WorkerLostError('{loss}')");
         if request.acks_late && request.reject_on_worker_lost {
             acks.reject(request.tag, true);
@@ -262,7 +272,7 @@ impl Tasks {
 
     /// Sends what became of a request, if anybody wants to know. Whether a message was sent.
     pub(super) fn report(
-        &self,
+        &mut self,
         request: &Request,
         ending: &Ending<'_>,
         waits: Option<Key>,

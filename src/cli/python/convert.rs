@@ -47,6 +47,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             Some(names) => Accept::new(names),
             None => Accept::default(),
         },
+        listeners: report.receivers.iter().cloned().collect(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
     })
 }

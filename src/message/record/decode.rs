@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Done, HEADER_LENGTH, JobHead, Kind, MAGIC, MAX_HEAD, Started, Up};
+use super::{Done, HEADER_LENGTH, JobHead, Kind, MAGIC, MAX_HEAD, Reply, Started, Up};
 use crate::util::buffer::InBuf;
 
 /// Turns what arrives on a pipe into records.
@@ -147,6 +147,14 @@ impl<'a> Record<'a> {
     /// As for [`job`](Self::job).
     pub fn started(&self) -> Result<Started, RecordError> {
         self.head(Kind::Started)
+    }
+
+    /// Reads the head of a Reply.
+    ///
+    /// # Errors
+    /// As for [`job`](Self::job).
+    pub fn reply(&self) -> Result<Reply, RecordError> {
+        self.head(Kind::Reply)
     }
 
     /// Reads a Done, with the bodies that belong to it.

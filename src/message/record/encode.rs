@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DeliveryInfo, Done, HEADER_LENGTH, Kind, MAGIC, MAX_HEAD};
+use super::{DeliveryInfo, Done, HEADER_LENGTH, Kind, MAGIC, MAX_HEAD, Note};
 use crate::amqp::wire::DecodeError;
 use crate::amqp::{Properties, ShortStr};
 use crate::message::headers::{Headers, push_integer, push_short};
@@ -164,6 +164,16 @@ pub fn encode_done(out: &mut Vec<u8>, done: &mut Done) -> Result<(), WriteError>
     let parts: Vec<&[u8]> = std::iter::once(&done.meta[..]).chain(bodies).collect();
     record(out, Kind::Done, &parts, |out| {
         serde_json::to_writer(out, &done).map_err(|error| WriteError::Head(error.to_string()))
+    })
+}
+
+/// Appends a Note record; `body` is the Job record it is about, or empty.
+///
+/// # Errors
+/// When the head or the body is too long for a record; then nothing is appended.
+pub fn encode_note(out: &mut Vec<u8>, note: &Note<'_>, body: &[u8]) -> Result<(), WriteError> {
+    record(out, Kind::Note, &[body], |out| {
+        serde_json::to_writer(out, note).map_err(|error| WriteError::Head(error.to_string()))
     })
 }
 

@@ -181,3 +181,76 @@ impl Publish {
         headers::table_from_json(&self.headers)
     }
 }
+
+/// The head of a Note record.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Note<'a> {
+    /// Main's name for it; the Reply repeats it.
+    pub note: u64,
+    /// What has happened.
+    #[serde(flatten)]
+    pub about: About<'a>,
+}
+
+/// What a clerk is told. Those about a task come with its Job record.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "about", rename_all = "snake_case")]
+pub enum About<'a> {
+    /// The child that had the task is gone.
+    Lost {
+        /// The text of Celery's `WorkerLostError`.
+        text: &'a str,
+    },
+    /// The task has run into its hard time limit.
+    TimedOut {
+        /// The limit in seconds.
+        limit: f64,
+    },
+    /// The task was revoked, has expired, or was terminated.
+    Revoked {
+        /// `revoked`, `expired` or `terminated`.
+        reason: &'a str,
+        /// With `terminated`: the number of the signal.
+        signal: Option<i32>,
+    },
+    /// A cold shutdown has taken the task from its child.
+    Cancelled,
+    /// No task has this name.
+    Unregistered,
+    /// The message is rejected: it is no task, or none that can be run.
+    Refused {
+        /// Why, if it is a task.
+        reason: Option<&'a str>,
+    },
+    /// A task has come in.
+    Received,
+    /// One of the signals of Celery's main process.
+    Signal {
+        /// Its name.
+        signal: &'a str,
+        /// With `worker_shutting_down`: which signal, how, and the exit status to come.
+        shutting_down: Option<(&'a str, &'a str, u8)>,
+    },
+}
+
+/// The head of a Reply record.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Reply {
+    /// The Note it answers.
+    pub note: u64,
+    /// What is to become of the task's message, if the note was to settle that.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
+}
+
+/// What is to become of a message.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Acknowledge it.
+    Ack,
+    /// Reject it.
+    Reject,
+    /// Hand it back to its queue.
+    Requeue,
+}

@@ -4,7 +4,8 @@
 //! ```text
 //! offset  size  field
 //!      0     2  magic: the letters "CL"
-//!      2     1  kind: 1 Job, 2 Stop (to the child); 3 Up, 4 Started, 5 Done (from it)
+//!      2     1  kind: 1 Job, 2 Stop (to the child); 3 Up, 4 Started, 5 Done (from it);
+//!               6 Note (to a Python app's clerk), 7 Reply (from it)
 //!      3     1  flags: 0
 //!      4     4  length of the head   (big-endian)
 //!      8     4  length of the body   (big-endian)
@@ -19,6 +20,8 @@
 //! | Stop | `{}`: take no more jobs, leave | none |
 //! | Up | [`Up`] | none |
 //! | Started | [`Started`] | none |
+//! | Note | [`Note`] | the Job record it is about, if it is about one |
+//! | Reply | [`Reply`] | none |
 //! | Done | [`Done`] | the result meta to store, then the body of each message to publish |
 //!
 //! A Done names for each message to publish the `size` of its body in octets, so that the bodies can
@@ -37,8 +40,12 @@ mod encode;
 mod head;
 
 pub use decode::{Decoder, Record, RecordError};
-pub use encode::{Job, WriteError, encode_done, encode_started, encode_stop, encode_up};
-pub use head::{DeliveryInfo, Done, JobHead, Outcome, Publish, Started, Up};
+pub use encode::{
+    Job, WriteError, encode_done, encode_note, encode_started, encode_stop, encode_up,
+};
+pub use head::{
+    About, DeliveryInfo, Done, JobHead, Note, Outcome, Publish, Reply, Started, Up, Verdict,
+};
 
 /// The first octets of every record.
 pub const MAGIC: [u8; 2] = *b"CL";
@@ -61,13 +68,24 @@ pub enum Kind {
     Started = 4,
     /// The child has run a job.
     Done = 5,
+    /// Something that only the app can see to.
+    Note = 6,
+    /// It has been seen to.
+    Reply = 7,
 }
 
 impl Kind {
     fn from_octet(octet: u8) -> Option<Self> {
-        [Self::Job, Self::Stop, Self::Up, Self::Started, Self::Done]
-            .into_iter()
-            .find(|kind| *kind as u8 == octet)
+        let all = [
+            Self::Job,
+            Self::Stop,
+            Self::Up,
+            Self::Started,
+            Self::Done,
+            Self::Note,
+            Self::Reply,
+        ];
+        all.into_iter().find(|kind| *kind as u8 == octet)
     }
 }
 

@@ -1,5 +1,191 @@
-"""The clerk: a Python child that keeps the books for main."""
+"""The clerk: a Python process that keeps the books for main.
+
+It is told by notes what has happened, and does what Celery's main process would have done in Python, with Celery's
+own `Request` wherever there is one: results of tasks whose child is gone, hooks, the receivers of signals.
+What the app's code raises is logged; what it hangs on main ends by ending this process.
+"""
+
+import inspect
+import json
+import os
+import signal
+
+from billiard import util as billiard_util
+from billiard.einfo import ExceptionInfo
+from celery import signals
+from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
+from celery.utils.log import get_logger
+from celery.worker.request import Request
+from kombu.message import Message
+
+from celeriac_child import HEADER, UP, Records, decoded, load_head
+
+NOTE, REPLY = 6, 7
+logger = get_logger("celery.worker")
 
 
-def live(host, worker, number, slots, jobs, results):
-    raise NotImplementedError
+def live(host, worker, number, slots, notes, replies):
+    """Reads notes and answers each, until main closes its end."""
+    os.set_blocking(notes, True)
+    os.set_blocking(replies, True)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    billiard_util._run_after_forkers()  # as in any child: connections of the process before are not ours
+    write(replies, UP, {"pid": os.getpid()})
+    clerk, records = Clerk(worker), Records(notes)
+    while True:
+        try:
+            _, head, body = records.read()
+        except EOFError:
+            os._exit(0)
+        note = load_head(head)
+        reply = {"note": note["note"]}
+        try:
+            verdict = clerk.see_to(note, body)
+            if verdict:
+                reply["verdict"] = verdict
+        except BaseException as exc:
+            logger.error("The clerk could not see to it that %s: %r", note, exc, exc_info=True)
+        write(replies, REPLY, reply)
+
+
+def write(fd, kind, head):
+    head = json.dumps(head, separators=(",", ":")).encode()
+    data = memoryview(HEADER.pack(b"CL", kind, 0, len(head), 0) + head)
+    try:
+        while data:
+            data = data[os.write(fd, data):]
+    except OSError:
+        os._exit(0)  # main is gone
+
+
+class Clerk:
+    def __init__(self, worker):
+        self.worker = worker
+        self.app = worker.app
+        self.consumer = Consumer(worker)
+
+    def see_to(self, note, record):
+        """Does what the note asks for; returns what is to become of the task's message, if that is settled here."""
+        return getattr(self, note["about"])(note, record)
+
+    # Tasks.
+
+    def lost(self, note, record):
+        request = self.request(record)
+        try:
+            raise WorkerLostError(note["text"])
+        except WorkerLostError:
+            request.on_failure(ExceptionInfo())
+        return request.verdict
+
+    def timed_out(self, note, record):
+        request = self.request(record)
+        request.on_timeout(False, note["limit"])
+        return request.verdict
+
+    def revoked(self, note, record):
+        request, reason = self.request(record), note["reason"]
+        request._announce_revoked(reason, reason == "terminated", note["signal"], reason == "expired")
+        return request.verdict
+
+    def cancelled(self, note, record):
+        request = self.request(record)
+        if "emit_retry" in inspect.signature(request._announce_cancelled).parameters:
+            request._announce_cancelled(emit_retry=True)
+        else:
+            request._announce_cancelled()
+
+    def received(self, note, record):
+        signals.task_received.send(sender=self.consumer, request=self.request(record))
+
+    def unregistered(self, note, record):
+        message, job, _ = self.message(record)
+        exc = NotRegistered(job["task"])
+        request = Unregistered(job, message.headers, message.properties)
+        self.app.backend.mark_as_failure(job["id"], exc, request=request)
+        signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=job["task"], id=job["id"])
+
+    def refused(self, note, record):
+        message, _, _ = self.message(record)
+        exc = InvalidTaskError(note["reason"]) if note["reason"] is not None else None
+        signals.task_rejected.send(sender=self.consumer, message=message, exc=exc)
+
+    def request(self, record):
+        message, job, body = self.message(record)
+        try:
+            args, kwargs, embed = decoded(self.app, job, body)
+        except Exception:  # what cannot be decoded has no arguments
+            args, kwargs, embed = (), {}, {}
+        return NotedRequest(
+            message, hostname=job["hostname"], app=self.app, task=self.app.tasks[job["task"]],
+            body=(args, kwargs, embed or {}), headers=message.headers, decoded=True)
+
+    def message(self, record):
+        """The message in a Job record, as kombu has it, the head of that record, and its body as it came."""
+        _, _, _, head_length, body_length = HEADER.unpack_from(record)
+        end = HEADER.size + head_length
+        job = load_head(record[HEADER.size:end])
+        properties = dict(job["properties"], application_headers=job["headers"])
+        body = record[end:end + body_length]
+        return Message(
+            body=body,
+            content_type=properties.get("content_type"), content_encoding=properties.get("content_encoding"),
+            delivery_info=job["delivery_info"], properties=properties, headers=job["headers"],
+        ), job, body
+
+    # Signals.
+
+    def signal(self, note, record):
+        name = note["signal"]
+        arguments = {}
+        if name == "worker_shutting_down":
+            sender = self.worker.hostname
+            arguments = dict(zip(("sig", "how", "exitcode"), note["shutting_down"]))
+        elif name == "worker_shutdown":
+            sender = self.worker
+            self.app.loader.shutdown_worker()
+        else:
+            sender = self.consumer
+        getattr(signals, name).send(sender=sender, **arguments)
+
+
+class NotedRequest(Request):
+    """Celery's request, whose acknowledgement is a word to main."""
+
+    verdict = None
+
+    def __init__(self, message, **kwargs):
+        super().__init__(message, on_ack=self.noted_ack, on_reject=self.noted_reject, **kwargs)
+
+    def noted_ack(self, logger, connection_errors):
+        self.verdict = "ack"
+
+    def noted_reject(self, logger, connection_errors, requeue):
+        self.verdict = "requeue" if requeue else "reject"
+
+
+class Unregistered:
+    """What a backend wants to know of the request of a task that nobody knows, as Celery's consumer gives it."""
+
+    chord = None
+    errbacks = None
+
+    def __init__(self, job, headers, properties):
+        self.name = job["task"]
+        self.id = job["id"]
+        self.root_id = headers.get("root_id")
+        self.correlation_id = properties.get("correlation_id")
+        self.reply_to = properties.get("reply_to")
+
+
+class Consumer:
+    """The sender of signals, of which a receiver may ask what it asks Celery's consumer."""
+
+    def __init__(self, worker):
+        self.app = worker.app
+        self.hostname = worker.hostname
+        self.controller = worker
+        self.pid = os.getppid()
+
+    def __repr__(self):
+        return f"<Consumer: {self.hostname} (running)>"

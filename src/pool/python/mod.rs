@@ -14,6 +14,7 @@
 //! refuses) is told on stderr by the interpreter in Celery's own words, with the traceback, and it ends with
 //! Celery's exit status: [`StartError::Ended`].
 
+pub mod clerk;
 mod interpreter;
 mod report;
 

@@ -46,7 +46,7 @@ OPTION_FLAGS = "without_gossip without_mingle without_heartbeat beat".split()
 
 #: Signals that Celery's main process sends, and that the clerk sends in its place.
 SIGNALS = """
-    worker_ready worker_shutting_down worker_shutdown worker_before_create_process heartbeat_sent task_received
+    worker_ready worker_shutting_down worker_shutdown heartbeat_sent task_received
     task_revoked task_rejected task_unknown task_failure task_retry
 """.split()
 
@@ -58,7 +58,7 @@ def send(fd, report):
 
 def of(worker):
     """The report on an app, made from Celery's own worker object."""
-    from celery import VERSION_BANNER, __version__, signals
+    from celery import VERSION_BANNER, __version__
 
     app = worker.app
     read, write = app.connection_for_read(), app.connection_for_write()
@@ -89,7 +89,7 @@ def of(worker):
         "queues": [queue(one) for one in app.amqp.queues.consume_from.values()],
         "declared": sorted(app.amqp.queues),
         "tasks": {name: task(one) for name, one in app.tasks.items()},
-        "receivers": [name for name in SIGNALS if getattr(signals, name).receivers],
+        "receivers": receivers(app),
         "control": control_commands(),
         "differences": list(differences(worker)),
         "conf": plain(app.conf.table(with_defaults=False)),
@@ -179,6 +179,17 @@ def number(value):
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
+
+
+def receivers(app):
+    """The signals that somebody listens to. A loader has a hook of its own for the last one."""
+    from celery import signals
+    from celery.loaders.base import BaseLoader
+
+    names = {name for name in SIGNALS if getattr(signals, name).receivers}
+    if type(app.loader).on_worker_shutdown is not BaseLoader.on_worker_shutdown:
+        names.add("worker_shutdown")
+    return sorted(names)
 
 
 def control_commands():

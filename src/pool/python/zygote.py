@@ -115,8 +115,9 @@ def hosted(Worker, host):
 
 def serve(host, worker):
     """Forks children as main asks for them, until main closes its end."""
-    import celeriac_clerk
     import celeriac_child
+    import celeriac_clerk
+    from celery import signals
 
     roles = {b"fork": celeriac_child.live, b"clerk": celeriac_clerk.live}
     slots = Slots()
@@ -132,7 +133,9 @@ def serve(host, worker):
         if not request:
             os._exit(0)
         word, _, number = request.partition(b" ")
-        if fork(control, int(number), host["main"]):
+        if word == b"fork":
+            signals.worker_before_create_process.send(sender=worker)
+        if fork(control, int(number), host["main"], tell=word == b"fork"):
             control.close()
             roles[word](host, worker, int(number), slots, *ends)  # never returns
         for end in ends:
@@ -150,7 +153,7 @@ def receive(control):
     return packet, ends
 
 
-def fork(control, number, main):
+def fork(control, number, main, tell):
     """Makes a grandchild, for main to adopt, and returns True in it.
 
     For Python this is one fork: its hooks run once before, once after in this process, and once in the grandchild.
@@ -170,16 +173,18 @@ def fork(control, number, main):
             reply = f"failed {number} {os.strerror(ctypes.get_errno())}".encode()
         else:
             reply = f"forked {number} {child}".encode()
-        libc.send(control.fileno(), reply, len(reply), socket.MSG_NOSIGNAL)
+        if tell:
+            libc.send(control.fileno(), reply, len(reply), socket.MSG_NOSIGNAL)
         libc._exit(0)
     error = ctypes.get_errno()
     python.PyOS_AfterFork_Parent()
     if between < 0:
-        control.send(f"failed {number} {os.strerror(error)}".encode())
+        reason = os.strerror(error)
     else:
         _, status = os.waitpid(between, 0)
-        if status:
-            control.send(f"failed {number} the process between ended early".encode())
+        reason = status and "the process between ended early"
+    if reason and tell:
+        control.send(f"failed {number} {reason}".encode())
     return False
 
 

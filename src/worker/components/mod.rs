@@ -1,5 +1,6 @@
-//! The steps of the Worker blueprint, one per file: Hub, Producer, Pool, Consumer.
+//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, Pool, Consumer.
 
+mod clerk;
 mod consumer;
 mod hub;
 pub(super) mod pool;
@@ -15,6 +16,7 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
         vec![
             Box::new(hub::Hub),
             Box::new(producer::Producer::default()),
+            Box::new(clerk::Clerk::default()),
             Box::new(pool::Pool),
             Box::new(consumer::Consumer),
         ],

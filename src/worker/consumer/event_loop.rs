@@ -18,6 +18,7 @@ impl Step<Worker> for EventLoop {
     fn start(&mut self, cx: &mut Worker, _hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
         if !std::mem::replace(&mut cx.consumer.ready_said, true) {
             log::info!("{} ready.", cx.settings.node_name);
+            cx.send_signal("worker_ready");
         }
         Ok(Progress::Done)
     }

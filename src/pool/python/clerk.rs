@@ -1,0 +1,306 @@
+//! The clerk: the one Python process that keeps the books for main.
+//!
+//! Celery's main process does things that only Python can do: it stores the result of a task whose child was
+//! lost, calls `on_failure` and the receivers of signals, knows the app's backend. A clerk does them in its
+//! place, told by notes, which it answers one by one and in order.
+//!
+//! It is made by the [`zygote`](super::super::zygote), like a child. What a note sets off is the app's code: it may
+//! raise, which the clerk logs, or hang, and then the clerk is killed after [`PATIENCE`] and replaced. Main never
+//! waits for it: it goes on with other things until the answer is there ([`ClerkEvent`]).
+//!
+//! Exactly one event comes for each note.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use crate::message::record::{self, About, Decoder, Kind, Note, Verdict};
+use crate::pool::zygote::Zygote;
+use crate::sys::fd::{self, SharedFd};
+use crate::sys::pipe;
+use crate::sys::process::Pid;
+use crate::sys::signal::{self, Signal};
+
+/// How long a clerk may take for one note.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long after the start of a clerk the next may be started.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How much is read at once.
+const READ_SIZE: usize = 4096;
+
+/// A clerk, or the place of one; see the [module page](self).
+#[derive(Debug)]
+pub struct Clerk {
+    life: Option<Life>,
+    /// Notes without an answer, oldest first.
+    notes: VecDeque<Letter>,
+    /// How many of them were written whole.
+    written: usize,
+    /// How much of the next was written.
+    sent: usize,
+    next_note: u64,
+    /// Not before this may a clerk be started.
+    start_at: Option<Instant>,
+    /// When the clerk must have answered the oldest note.
+    deadline: Option<Instant>,
+    events: VecDeque<ClerkEvent>,
+}
+
+/// One process.
+#[derive(Debug)]
+struct Life {
+    notes: SharedFd,
+    replies: SharedFd,
+    decoder: Decoder,
+    /// Once it is up.
+    pid: Option<Pid>,
+}
+
+#[derive(Debug)]
+struct Letter {
+    number: u64,
+    record: Vec<u8>,
+}
+
+/// What comes of a clerk.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClerkEvent {
+    /// A clerk was started: watch the first for writing and the second for reading, and no longer those before.
+    Started(SharedFd, SharedFd),
+    /// It is gone: watch its files no longer.
+    Gone,
+    /// A note was seen to.
+    Answered {
+        /// Its number, from [`Clerk::tell`].
+        note: u64,
+        /// What is to become of the message it was about, if it settles that.
+        verdict: Option<Verdict>,
+    },
+    /// A note was not seen to, or not to the end.
+    Failed {
+        /// Its number.
+        note: u64,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl Clerk {
+    /// No process yet.
+    pub fn new() -> Self {
+        Self {
+            life: None,
+            notes: VecDeque::new(),
+            written: 0,
+            sent: 0,
+            next_note: 0,
+            start_at: None,
+            deadline: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Whether a clerk is to be started now.
+    pub fn is_wanted(&self, now: Instant) -> bool {
+        self.life.is_none()
+            && !self.notes.is_empty()
+            && self.start_at.is_none_or(|instant| instant <= now)
+    }
+
+    /// Has `zygote` make a clerk.
+    ///
+    /// # Errors
+    /// When it cannot be asked; it is to be asked again later.
+    pub fn start(&mut self, zygote: &Zygote, now: Instant) -> io::Result<()> {
+        self.start_at = Some(now + PAUSE);
+        let (its_notes, notes) = pipe::pipe()?;
+        let (replies, its_replies) = pipe::pipe()?;
+        fd::set_nonblocking(&its_notes, false)?;
+        fd::set_nonblocking(&its_replies, false)?;
+        zygote.ask_for_clerk(its_notes.as_fd(), its_replies.as_fd())?;
+        let life = Life {
+            notes: SharedFd::new(notes),
+            replies: SharedFd::new(replies),
+            decoder: Decoder::new(),
+            pid: None,
+        };
+        let (notes, replies) = (life.notes.clone(), life.replies.clone());
+        self.events.push_back(ClerkEvent::Started(notes, replies));
+        self.life = Some(life);
+        (self.written, self.sent) = (0, 0);
+        self.deadline = Some(now + PATIENCE);
+        self.write();
+        Ok(())
+    }
+
+    /// Tells the clerk, about the task in the Job record `job` if that is not empty. Gives the note's number.
+    pub fn tell(&mut self, about: About<'_>, job: &[u8], now: Instant) -> u64 {
+        let number = self.next_note;
+        self.next_note += 1;
+        let mut record = Vec::new();
+        let note = Note {
+            note: number,
+            about,
+        };
+        if let Err(error) = record::encode_note(&mut record, &note, job) {
+            log::error!("clerk: a note cannot be written: {error}");
+            let reason = "it cannot be written";
+            self.events.push_back(ClerkEvent::Failed {
+                note: number,
+                reason,
+            });
+            return number;
+        }
+        if self.notes.is_empty() {
+            self.deadline = Some(now + PATIENCE);
+        }
+        self.notes.push_back(Letter { number, record });
+        self.write();
+        number
+    }
+
+    /// Whether every note was answered.
+    pub fn is_idle(&self) -> bool {
+        self.notes.is_empty() && self.events.is_empty()
+    }
+
+    /// When to call [`handle_deadline`](Self::handle_deadline).
+    pub fn deadline(&self) -> Option<Instant> {
+        match (&self.life, self.notes.is_empty()) {
+            (_, true) => None,
+            (Some(_), false) => self.deadline,
+            (None, false) => self.start_at,
+        }
+    }
+
+    /// Gives up a clerk that takes too long. Harmless when early.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
+        if overdue
+            && !self.notes.is_empty()
+            && let Some(life) = &self.life
+        {
+            if let Some(pid) = life.pid {
+                let _ = signal::kill(pid, Signal::SIGKILL);
+            }
+            self.lose("it took too long");
+        }
+    }
+
+    /// One of its files is ready, or may be.
+    pub fn handle_ready(&mut self, now: Instant) {
+        self.write();
+        self.read(now);
+    }
+
+    /// A process was reaped. Whether it was the clerk.
+    pub fn handle_exit(&mut self, pid: Pid, now: Instant) -> bool {
+        self.read(now); // its last words, which may be its first
+        let ours = self.life.as_ref().is_some_and(|life| life.pid == Some(pid));
+        if ours {
+            self.lose("the clerk has died");
+        }
+        ours
+    }
+
+    /// Gives up all notes: there is nobody who could make a clerk.
+    pub fn abandon(&mut self, reason: &'static str) {
+        let notes = self.notes.drain(..).map(|letter| letter.number);
+        let failed = notes.map(|note| ClerkEvent::Failed { note, reason });
+        self.events.extend(failed);
+        (self.written, self.sent) = (0, 0);
+    }
+
+    /// Lets the clerk go; it ends when it has read this.
+    pub fn stop(&mut self) {
+        if self.life.take().is_some() {
+            self.events.push_back(ClerkEvent::Gone);
+        }
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<ClerkEvent> {
+        self.events.pop_front()
+    }
+
+    fn write(&mut self) {
+        let Some(life) = &self.life else { return };
+        while let Some(letter) = self.notes.get(self.written) {
+            let rest = letter.record.get(self.sent..).unwrap_or_default();
+            match life.notes.write(rest) {
+                Ok(count) if count < rest.len() => return self.sent += count,
+                Ok(_) => (self.written, self.sent) = (self.written + 1, 0),
+                // A full pipe, or one that nobody reads any more, which the end of the other one tells.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn read(&mut self, now: Instant) {
+        loop {
+            let Some(life) = &mut self.life else { return };
+            match life.replies.read(life.decoder.space(READ_SIZE)) {
+                Ok(0) => return self.lose("the clerk has ended"),
+                Ok(count) => life.decoder.filled(count),
+                Err(_) => return, // nothing more for now
+            }
+            if !self.take_replies(now) {
+                return self.lose("the clerk has garbled its pipe");
+            }
+        }
+    }
+
+    /// Takes in what has arrived. False when it makes no sense.
+    fn take_replies(&mut self, now: Instant) -> bool {
+        let Some(life) = &mut self.life else {
+            return true;
+        };
+        while let Ok(record) = life.decoder.next_record() {
+            let Some(record) = record else { return true };
+            if record.kind == Kind::Up {
+                let up = record.up().ok();
+                life.pid = up.and_then(|up| Pid::new(up.pid.cast_signed()));
+                continue;
+            }
+            let (Ok(reply), Some(letter)) = (record.reply(), self.notes.front()) else {
+                return false;
+            };
+            if reply.note != letter.number || self.written == 0 {
+                return false;
+            }
+            self.notes.pop_front();
+            self.written -= 1;
+            self.deadline = Some(now + PATIENCE);
+            self.events.push_back(ClerkEvent::Answered {
+                note: reply.note,
+                verdict: reply.verdict,
+            });
+        }
+        false
+    }
+
+    /// The clerk is gone, and with it the note it was at.
+    fn lose(&mut self, reason: &'static str) {
+        self.life = None;
+        self.events.push_back(ClerkEvent::Gone);
+        if self.written > 0
+            && let Some(letter) = self.notes.pop_front()
+        {
+            self.events.push_back(ClerkEvent::Failed {
+                note: letter.number,
+                reason,
+            });
+        }
+        (self.written, self.sent) = (0, 0);
+    }
+}
+
+impl Default for Clerk {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,224 @@
+//! What main has a Python app's clerk do, and what depends on it.
+//!
+//! The [`Clerk`] is the process; here is known which request waits for which note. A clerk that fails, or an app
+//! whose code raises, costs the task its late result, never the worker its place.
+
+use std::collections::HashMap;
+
+use super::Worker;
+use super::acks::Acks;
+use super::request::Request;
+use super::results::Ending;
+use super::shutdown::Phase;
+use super::tasks::Tasks;
+use crate::hub::{Hub, Interest, Mode, Next};
+use crate::message::record::{About, Verdict};
+use crate::pool::Job;
+use crate::pool::python::clerk::{Clerk, ClerkEvent};
+use crate::sys::clock;
+use crate::sys::fd::SharedFd;
+use crate::sys::process::Pid;
+use crate::sys::signal::Signal;
+use crate::util::slots::Key;
+
+/// The clerk's reason when there is no zygote to make one.
+const NO_ZYGOTE: &str = "there is no zygote";
+
+/// The notes of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    clerk: Clerk,
+    /// Requests whose messages wait for a note's answer.
+    waiting: HashMap<u64, Key>,
+    /// The clerk's files in the Hub.
+    files: Vec<Key>,
+}
+
+impl Books {
+    /// Has the clerk see to the end of a request; `waits` is to be settled by its answer.
+    pub(super) fn report(&mut self, request: &Request, ending: &Ending<'_>, waits: Option<Key>) {
+        let text;
+        let about = match ending {
+            Ending::Started { .. } => return, // the child's own business
+            Ending::NotRegistered(_) => About::Unregistered,
+            Ending::Expired => About::Revoked {
+                reason: "expired",
+                signal: None,
+            },
+            Ending::WorkerLost(loss) => {
+                text = loss.to_string();
+                About::Lost { text: &text }
+            }
+            Ending::Cancelled => About::Cancelled,
+        };
+        let note = self.clerk.tell(about, &request.record, clock::now());
+        if let Some(key) = waits {
+            self.waiting.insert(note, key);
+        }
+    }
+
+    /// Tells the clerk of something that nobody waits for.
+    pub(super) fn tell(&mut self, about: About<'_>, job: &[u8]) {
+        self.clerk.tell(about, job, clock::now());
+    }
+
+    /// Whether the clerk has seen to everything.
+    pub(super) fn is_closed(&self) -> bool {
+        self.clerk.is_idle()
+    }
+
+    /// Lets the clerk go.
+    pub(super) fn stop(&mut self) {
+        self.clerk.stop();
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<std::time::Instant> {
+        self.clerk.deadline()
+    }
+}
+
+impl Tasks {
+    /// A job goes to the pool; should its child be lost, the clerk must know what it was.
+    pub(super) fn keep_for_clerk(&mut self, job: &Job) {
+        if self.reporter.books.is_some()
+            && let Some(request) = self.request_mut(job.key)
+        {
+            request.record.clone_from(&job.record);
+        }
+    }
+
+    /// The clerk is done with a note, well or badly: the message that waits for it is settled.
+    fn noted(&mut self, note: u64, verdict: Option<Verdict>, acks: &mut Acks) {
+        let books = self.reporter.books.as_mut();
+        let Some(key) = books.and_then(|books| books.waiting.remove(&note)) else {
+            return;
+        };
+        let Some(request) = self.requests.remove(key) else {
+            return;
+        };
+        let fallback = match request.acks_on_failure {
+            true => Verdict::Ack,
+            false => Verdict::Reject,
+        };
+        match verdict.unwrap_or(fallback) {
+            Verdict::Ack => acks.ack(request.tag),
+            Verdict::Reject => acks.reject(request.tag, false),
+            Verdict::Requeue => acks.reject(request.tag, true),
+        };
+    }
+}
+
+impl Worker {
+    /// Sends one of the signals of Celery's main process, if the app listens to it.
+    pub(super) fn send_signal(&mut self, signal: &str) {
+        self.tell_of_signal(signal, None);
+    }
+
+    /// Sends `worker_shutting_down` for a signal that begins a phase.
+    pub(super) fn announce_shutdown(&mut self, signal: Signal, phase: Phase) {
+        let (how, exit_code) = match phase {
+            Phase::Warm => ("Warm", self.shutdown.exit_code()),
+            Phase::Cold => ("Cold", 1),
+            Phase::Running | Phase::Ending | Phase::Hard => return,
+        };
+        let shutting_down = (signal.as_str(), how, exit_code);
+        self.tell_of_signal("worker_shutting_down", Some(shutting_down));
+    }
+
+    fn tell_of_signal(&mut self, signal: &str, shutting_down: Option<(&str, &str, u8)>) {
+        if self.settings.listeners.contains(signal)
+            && let Some(books) = &mut self.tasks.reporter.books
+        {
+            let about = About::Signal {
+                signal,
+                shutting_down,
+            };
+            books.tell(about, &[]);
+        }
+    }
+
+    /// Starts a clerk if there is something to see to, and takes in what it has answered.
+    pub(super) fn serve_clerk(&mut self, hub: &mut Hub<Self>) {
+        let now = hub.now();
+        let Some(books) = &mut self.tasks.reporter.books else {
+            return;
+        };
+        if books.clerk.is_wanted(now) {
+            match self.pool.pool.as_ref().and_then(crate::pool::Pool::zygote) {
+                Some(zygote) => {
+                    if let Err(error) = books.clerk.start(zygote, now) {
+                        log::error!("clerk: cannot be started: {error}");
+                    }
+                }
+                None => books.clerk.abandon(NO_ZYGOTE),
+            }
+        }
+        self.handle_clerk_events(hub);
+    }
+
+    pub(super) fn handle_clerk_deadline(&mut self, hub: &mut Hub<Self>) {
+        if let Some(books) = &mut self.tasks.reporter.books {
+            books.clerk.handle_deadline(hub.now());
+        }
+        self.serve_clerk(hub);
+    }
+
+    /// A process was reaped that is not the pool's.
+    pub(super) fn handle_clerk_exit(&mut self, pid: Pid, hub: &mut Hub<Self>) {
+        if let Some(books) = &mut self.tasks.reporter.books {
+            books.clerk.handle_exit(pid, hub.now());
+        }
+        self.handle_clerk_events(hub);
+    }
+
+    fn handle_clerk(&mut self, hub: &mut Hub<Self>) -> Next {
+        if let Some(books) = &mut self.tasks.reporter.books {
+            books.clerk.handle_ready(hub.now());
+        }
+        self.handle_clerk_events(hub);
+        Next::Wait
+    }
+
+    fn handle_clerk_events(&mut self, hub: &mut Hub<Self>) {
+        let mut any = false;
+        while let Some(books) = &mut self.tasks.reporter.books
+            && let Some(event) = books.clerk.poll_event()
+        {
+            any = true;
+            match event {
+                ClerkEvent::Started(notes, replies) => {
+                    unwatch(&mut books.files, hub);
+                    watch(&mut books.files, hub, notes, Interest::WRITE);
+                    watch(&mut books.files, hub, replies, Interest::READ);
+                }
+                ClerkEvent::Gone => unwatch(&mut books.files, hub),
+                ClerkEvent::Answered { note, verdict } => {
+                    self.tasks.noted(note, verdict, &mut self.consumer.acks);
+                }
+                ClerkEvent::Failed { note, reason } => {
+                    log::error!("clerk: {reason}: what it was told last is not seen to");
+                    self.tasks.noted(note, None, &mut self.consumer.acks);
+                }
+            }
+        }
+        if any && self.blueprint.state() == crate::boot::State::Closing {
+            self.advance(hub);
+        }
+    }
+}
+
+fn watch(files: &mut Vec<Key>, hub: &mut Hub<Worker>, fd: SharedFd, interest: Interest) {
+    match hub.add(fd, interest, Mode::Drain, |worker, hub, _| {
+        worker.handle_clerk(hub)
+    }) {
+        Ok(key) => files.push(key),
+        Err(error) => log::error!("clerk: cannot be watched: {error}"),
+    }
+}
+
+fn unwatch(files: &mut Vec<Key>, hub: &mut Hub<Worker>) {
+    for key in files.drain(..) {
+        hub.remove(key);
+    }
+}
