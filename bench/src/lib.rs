@@ -7,8 +7,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Rounds in which every contender has its turn.
-const ROUNDS: usize = 40;
+/// Rounds in which every contender has its turn. Many short ones: some of each fit between two
+/// interruptions, however busy the machine.
+const ROUNDS: usize = 500;
 
 /// One way of doing what is compared.
 pub struct Contender<'a> {
@@ -50,12 +51,12 @@ pub fn compare(title: &str, mut contenders: Vec<Contender<'_>>) -> Vec<f64> {
     best
 }
 
-/// How many operations take about ten milliseconds.
+/// How many operations take about a millisecond.
 fn calibrate(contender: &mut Contender<'_>) -> u64 {
     let mut times = 1;
     loop {
         let took = time(contender, times);
-        if took >= Duration::from_millis(10) {
+        if took >= Duration::from_millis(1) {
             return times;
         }
         times *= 2;
