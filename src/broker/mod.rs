@@ -28,7 +28,7 @@
 //!
 //! let mut hub = Hub::new()?;
 //! let mut broker = Broker::new(Settings::default());
-//! let address = broker.listen(&mut hub, "127.0.0.1:0".parse().expect("an address"))?;
+//! let address = broker.listen(&mut hub, "127.0.0.1:0")?;
 //! println!("amqp://guest:guest@{address}//");
 //! hub.run(&mut broker)?;
 //! # Ok::<(), std::io::Error>(())

@@ -9,27 +9,19 @@ use crate::broker::refusal::Refusal;
 /// Octets that cannot be a frame.
 pub(super) fn frame_refusal(error: FrameError, data: &[u8]) -> Refusal {
     let kind = data.first().copied().unwrap_or_default();
+    let length = data.get(3..7).and_then(|length| length.try_into().ok());
+    let length = u32::from_be_bytes(length.unwrap_or_default()) as usize;
     let payload = data.get(7..).unwrap_or_default();
+    let payload = payload.get(..length).unwrap_or(payload);
     let (octets, why) = match error {
         FrameError::TooLarge { size, frame_max } => {
             let size = size - OVERHEAD as u64;
-            let limit = frame_max - 2 * TOLERANCE;
+            let limit = frame_max.saturating_sub(2 * TOLERANCE);
             (&[][..], format!(": {{frame_too_large,{size},{limit}}}"))
         }
-        FrameError::BadEnd(octet) => {
-            let length = data.get(3..7).and_then(|length| length.try_into().ok());
-            let length = u32::from_be_bytes(length.unwrap_or_default()) as usize;
-            let payload = payload.get(..length).unwrap_or(payload);
-            (payload, format!(": {{invalid_frame_end_marker,{octet}}}"))
-        }
+        FrameError::BadEnd(octet) => (payload, format!(": {{invalid_frame_end_marker,{octet}}}")),
         FrameError::HeartbeatOnChannel(_) => (&[][..], String::new()),
-        _ => {
-            let length = payload.len().saturating_sub(1);
-            (
-                payload.get(..length).unwrap_or_default(),
-                ": unknown_frame".into(),
-            )
-        }
+        _ => (payload, ": unknown_frame".into()),
     };
     let shown = match octets.get(..16) {
         Some(start) if octets.len() > 16 => format!("first 16 octets = {}", octets_as_text(start)),

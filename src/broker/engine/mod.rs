@@ -180,6 +180,10 @@ impl Engine {
         };
         match result {
             Ok(()) => {}
+            Err(refusal) if refusal.code == ReplyCode::UnexpectedFrame && cause.class != 0 => {
+                // It was the content that was expected.
+                self.close_connection(key, &refusal, basic::Publish::ID, now);
+            }
             Err(refusal) if refusal.closes_connection() || frame.channel == 0 => {
                 self.close_connection(key, &refusal, cause, now);
             }
