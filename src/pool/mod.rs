@@ -374,6 +374,11 @@ impl Pool {
         })
     }
 
+    /// Whether jobs wait for a child.
+    pub fn has_waiting(&self) -> bool {
+        self.scheduler.waiting() > 0
+    }
+
     /// The pool in numbers.
     pub fn stats(&self) -> PoolStats {
         PoolStats {

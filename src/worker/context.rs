@@ -13,7 +13,7 @@ use super::results::Reporter;
 use super::settings::Settings;
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::Tasks;
-use super::wiring::Alarm;
+use super::wiring::{Alarm, earliest};
 use super::{components, extensions::Extensions};
 use crate::amqp::connection::Event;
 use crate::boot::{self, Blueprint, BlueprintError, State, StepError};
@@ -346,8 +346,13 @@ impl Worker {
         let now = hub.now();
         self.serve_clerk(hub);
         self.consumer.adapt_prefetch(self.tasks.held.len());
-        let mut again = self.consumer.flush(now) == Turn::Again;
-        again |= self.producer.flush(now) == Turn::Again;
+        let busy = self
+            .pool
+            .pool
+            .as_ref()
+            .is_some_and(crate::pool::Pool::has_waiting);
+        let mut again = self.consumer.flush(busy, now) == Turn::Again;
+        again |= self.producer.flush(busy, now) == Turn::Again;
         // A write can fail, and what is to be done about that may have to be flushed in its turn.
         again |= self.handle_consumer_events(hub);
         again |= self.handle_producer_events(hub);
@@ -371,17 +376,13 @@ impl Worker {
         let publishing = producer.link.registration();
         let publishing = producer.wire.sync(hub, publishing, Self::handle_producer);
         let deadlines = [
-            consumer.link.deadline(),
-            producer.link.deadline(),
+            consumer.deadline(),
+            producer.deadline(),
             pool.pool.as_ref().and_then(crate::pool::Pool::deadline),
             tasks.held.next_deadline(),
             tasks.reporter.books.as_ref().and_then(Books::deadline),
         ];
-        alarm.sync(
-            hub,
-            deadlines.into_iter().flatten().min(),
-            Self::handle_alarm,
-        );
+        alarm.sync(hub, earliest(deadlines), Self::handle_alarm);
         if let Err(error) = consuming.and(publishing) {
             self.give_up(&format!("cannot watch a socket: {error}"), hub);
         }

@@ -22,6 +22,7 @@
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
 //! | `refusals` | the log's words for messages that cannot be run |
+//! | `gather` | how long a busy worker gathers what it has to tell the broker |
 //! | `shutdown` | what signals ask for |
 
 pub mod acks;
@@ -30,6 +31,7 @@ mod components;
 mod consumer;
 mod context;
 mod extensions;
+mod gather;
 pub mod node_name;
 mod options;
 pub mod outbox;

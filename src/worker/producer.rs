@@ -6,8 +6,9 @@
 
 use std::time::Instant;
 
+use super::gather::Gather;
 use super::outbox::{Fate, Outbox};
-use super::wiring::Wire;
+use super::wiring::{Wire, earliest};
 use crate::amqp::connection::{Event, Returned};
 use crate::amqp::method::{Method, confirm};
 use crate::amqp::props::Properties;
@@ -18,6 +19,9 @@ use crate::util::slots::Key;
 
 /// Octets queued on the connection beyond which publications wait in the outbox.
 const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// So many publications leave together even while more results are to be expected at once.
+const ENOUGH: usize = 32;
 
 /// Publications in the outbox beyond which the worker starts no more tasks.
 const CONGESTED: usize = 10_000;
@@ -47,6 +51,7 @@ pub(super) struct Producer {
     pub(super) link: Link,
     pub(super) wire: Wire,
     outbox: Outbox<Publication>,
+    gather: Gather,
     channel: Channel,
     blocked: bool,
     settled: Vec<(Publication, Fate)>,
@@ -68,6 +73,7 @@ impl Producer {
             link,
             wire: Wire::default(),
             outbox: Outbox::new(),
+            gather: Gather::default(),
             channel: Channel::None,
             blocked: false,
             settled: Vec::new(),
@@ -99,19 +105,23 @@ impl Producer {
         self.settled.pop()
     }
 
-    /// Hands publications to the connection and writes them out.
-    pub(super) fn flush(&mut self, now: Instant) -> Turn {
-        self.fill();
+    /// Hands publications to the connection and writes them out; a `busy` worker gathers a few.
+    pub(super) fn flush(&mut self, busy: bool, now: Instant) -> Turn {
+        if let Channel::Ready(channel) = self.channel
+            && !self.blocked
+            && self.gather.is_due(self.outbox.waiting(), ENOUGH, busy, now)
+        {
+            self.fill(channel);
+        }
         self.link.flush(now)
     }
 
-    fn fill(&mut self) {
-        let Channel::Ready(channel) = self.channel else {
-            return;
-        };
-        if self.blocked {
-            return;
-        }
+    /// When something is due here.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        earliest([self.link.deadline(), self.gather.deadline()])
+    }
+
+    fn fill(&mut self, channel: u16) {
         let Some(connection) = self.link.connection() else {
             return;
         };

@@ -8,6 +8,11 @@ use crate::hub::{Hub, Interest, Mode, Next, Ready, TimerKey};
 use crate::sys::fd::SharedFd;
 use crate::util::slots::Key;
 
+/// The earliest of some deadlines.
+pub(super) fn earliest<const N: usize>(deadlines: [Option<Instant>; N]) -> Option<Instant> {
+    deadlines.into_iter().flatten().min()
+}
+
 /// The one file of a component that shows different ones over time, each under its own id: a link.
 #[derive(Debug, Default)]
 pub(super) struct Wire {

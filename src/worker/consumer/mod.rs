@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use super::Worker;
 use super::acks::{Acks, Settle};
+use super::gather::Gather;
 use super::settings::Settings;
-use super::wiring::Wire;
+use super::wiring::{Wire, earliest};
 use crate::amqp::ReplyCode;
 use crate::amqp::connection::{self as amqp_connection, CloseReason, Event};
 use crate::boot::{Blueprint, BlueprintError};
@@ -36,6 +37,7 @@ pub(super) struct Consumer {
     pub(super) link: Link,
     pub(super) wire: Wire,
     pub(super) acks: Acks,
+    gather: Gather,
     pub(super) subscription: Subscription,
     /// The connection was closed for good.
     pub(super) closed: bool,
@@ -74,10 +76,16 @@ impl Consumer {
             link,
             wire: Wire::default(),
             acks: Acks::new(),
+            gather: Gather::default(),
             subscription: Subscription::new(settings.queues.clone(), settings.prefetch_count()),
             closed: false,
             ready_said: false,
         }
+    }
+
+    /// When something is due here.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        earliest([self.link.deadline(), self.gather.deadline()])
     }
 
     /// Takes account of messages that only wait for their time: they do not count against the window.
@@ -87,10 +95,12 @@ impl Consumer {
         }
     }
 
-    /// Tells the broker what has been decided about its messages, and writes it out.
-    pub(super) fn flush(&mut self, now: Instant) -> Turn {
-        if self.acks.pending() > 0
-            && let Some(connection) = self.link.connection()
+    /// Tells the broker what has been decided about its messages, and writes it out. While the worker is `busy`,
+    /// half the window is gathered: the other half keeps the broker delivering.
+    pub(super) fn flush(&mut self, busy: bool, now: Instant) -> Turn {
+        let enough = self.acks.outstanding() / 2;
+        if let Some(connection) = self.link.connection()
+            && self.gather.is_due(self.acks.pending(), enough, busy, now)
         {
             self.acks.flush(|settle| {
                 // False only for a tag of a channel that is gone: its message comes again.
