@@ -1,6 +1,7 @@
 //! Bodies of the fuzz targets.
 pub use crate::amqp::fuzz::{fuzz_differential, fuzz_frame_decoder, fuzz_method, fuzz_table};
 pub use crate::boot::fuzz_blueprint;
+pub use crate::broker::fuzz_broker;
 pub use crate::hub::fuzz::{TimerOperation, check_timer, fuzz_timer_wheel};
 pub use crate::link::fuzz_broker_url;
 pub use crate::message::fuzz::fuzz_child_record;

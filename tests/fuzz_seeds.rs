@@ -11,6 +11,7 @@ type Body = fn(&[u8]);
 /// Every target by name, sorted.
 const TARGETS: &[(&str, Body)] = &[
     ("blueprint", celeriac::fuzzing::fuzz_blueprint),
+    ("broker", celeriac::fuzzing::fuzz_broker),
     ("broker_url", celeriac::fuzzing::fuzz_broker_url),
     ("child_record", celeriac::fuzzing::fuzz_child_record),
     ("connection", celeriac::fuzzing::fuzz_connection),

@@ -108,6 +108,14 @@ impl Channel {
         Some(given)
     }
 
+    /// The messages that are not settled.
+    pub(super) fn given(&self) -> impl Iterator<Item = &Given> {
+        self.unacknowledged
+            .list
+            .iter()
+            .filter_map(|(_, given)| given.as_ref())
+    }
+
     /// How many messages are not settled.
     pub(super) const fn unacknowledged(&self) -> usize {
         self.unacknowledged.count

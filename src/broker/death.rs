@@ -210,3 +210,21 @@ fn counted(death: Table<'_>) -> Result<TableBuf, EncodeError> {
     }
     Ok(counted)
 }
+
+/// The deaths that headers tell of: queue, reason, count.
+#[cfg(test)]
+pub(super) fn deaths_for_tests(headers: Option<Table<'_>>) -> Vec<(String, String, i64)> {
+    let show = |death: Table<'_>, key: &str| {
+        String::from_utf8_lossy(text(death, key).unwrap_or_default()).into_owned()
+    };
+    let count = |death: Table<'_>| death.find("count").ok().flatten()?.as_i64();
+    deaths_of(headers)
+        .map(|death| {
+            (
+                show(death, "queue"),
+                show(death, "reason"),
+                count(death).unwrap_or(0),
+            )
+        })
+        .collect()
+}

@@ -143,6 +143,26 @@ impl Queue {
         heads.filter_map(|entry| entry.expires).min()
     }
 
+    /// # Panics
+    /// When a level is out of order, or a counter is wrong.
+    pub(super) fn check_order(&self) {
+        let levels = &self.ready.levels;
+        for level in levels {
+            assert!(
+                level.iter().is_sorted_by_key(|entry| entry.sequence),
+                "order"
+            );
+        }
+        let count: usize = levels.iter().map(VecDeque::len).sum();
+        let entries = levels.iter().flatten();
+        let expiring = entries.filter(|entry| entry.expires.is_some()).count();
+        assert_eq!(
+            (self.ready.count, self.ready.expiring),
+            (count, expiring),
+            "counters"
+        );
+    }
+
     /// Removes all messages that are ready.
     pub(super) fn purge(&mut self) -> usize {
         let count = self.ready.count;

@@ -6,6 +6,7 @@
 //! [`time`](self::time) is expiry.
 
 mod consume;
+mod laws;
 mod publish;
 mod time;
 mod topology;
@@ -240,3 +241,6 @@ impl Vhost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -243,12 +243,13 @@ impl Vhost {
         true
     }
 
-    /// Gives up messages at the head of a queue until there are not too many.
+    /// Gives up messages at the head of a queue until there are not too many, if that is how the
+    /// queue makes room.
     pub(super) fn drop_overflow(&mut self, key: QueueKey) {
         let Some(queue) = self.queues.get_mut(key) else {
             return;
         };
-        while queue.is_limited() && queue.is_overflowing() {
+        while queue.options.overflow == Overflow::DropHead && queue.is_overflowing() {
             let Some(entry) = queue.pop() else { break };
             self.ready_memory -= entry.size();
             self.dead
