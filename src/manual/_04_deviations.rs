@@ -18,6 +18,7 @@
 //! | children inherit what main had open, and main's signal dispositions | a child has its two pipes and the standard three, an empty signal mask, a session of its own | a grandchild cannot hold a connection or another child's pipe open |
 //! | a dead child is noticed, and replaced, within about five seconds | at once | main is told by the kernel, and need not wait for the pipe to end |
 //! | main forks | the zygote forks | forking costs the same however large main is, and a child inherits no secret |
+//! | children ignore SIGPIPE, and so does what they execute | so do native children, as any Rust program; what they execute gets the default back | a task that writes to a closed pipe fails with an error, and a program it runs ends as it would in a shell |
 //! | children connect to the broker to send results | main sends them | one connection for each worker, not for each child; a failover list serves results too |
 //!
 //! # Connection

@@ -114,7 +114,9 @@ def test_a_child_has_a_clean_signal_state_and_a_session_of_its_own(worker: Worke
     wait_until(lambda: len(worker.pool()) == 2, "two children")
     for child in worker.main.children():
         assert child.signal_set("SigBlk") == set(), child
-        assert signal.SIGPIPE not in child.signal_set("SigIgn"), child
+        # As in any Rust program: a task that writes to a closed pipe gets an error, and is not killed.
+        ignored = {number for number in child.signal_set("SigIgn") if number < 32}
+        assert ignored == {signal.SIGINT, signal.SIGPIPE}, child
         assert child.session() != worker.main.session(), child
 
 
