@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,12 +19,18 @@ from harness import Client, Raw, Worker, celeriac_binary
 from rabbitmq import RabbitMQ
 
 
+# Seconds that no test may exceed.
+TEST_LIMIT = 150
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--worker", choices=["celeriac", "celery"], default="celeriac", help="the worker under test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "celeriac(why): a deliberate deviation from Celery, or a promise beyond it")
+    # A run that is told to end still stops its broker and its workers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.getoption("--worker") == "celeriac":
         celeriac_binary()  # a missing build is one clear error, not a hundred
 
@@ -34,6 +41,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             mark = item.get_closest_marker("celeriac")
             if mark:
                 item.add_marker(pytest.mark.skip(reason=f"celeriac only: {mark.args[0]}"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test that hangs is a failure of that test, not of the run."""
+
+    def too_long(*_: object) -> None:
+        raise AssertionError(f"{item.name} took longer than {TEST_LIMIT} s")
+
+    previous = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(TEST_LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
 
 
 @pytest.fixture(scope="session")

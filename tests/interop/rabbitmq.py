@@ -8,6 +8,7 @@ As a module: ``with RabbitMQ() as broker: broker.url``. As a program (for use by
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import glob
 import os
 import pathlib
@@ -21,6 +22,15 @@ import urllib.parse
 
 START_DEADLINE = 90.0
 STOP_DEADLINE = 30.0
+
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def stop_with_parent() -> None:
+    """Run in the broker's process before its program: a test run that is killed leaves no broker behind."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -112,6 +122,7 @@ class RabbitMQ:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
+            preexec_fn=stop_with_parent,
         )
         deadline = time.monotonic() + START_DEADLINE
         while not self._answers():

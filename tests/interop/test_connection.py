@@ -16,11 +16,18 @@ from rabbitmq import RabbitMQ, free_port
 
 
 @pytest.fixture(scope="module")
-def fragile() -> Iterator[RabbitMQ]:
-    """A broker that the tests of this file may stop."""
+def second_broker() -> Iterator[RabbitMQ]:
     with RabbitMQ() as running:
         prepare(running)
         yield running
+
+
+@pytest.fixture
+def fragile(second_broker: RabbitMQ) -> RabbitMQ:
+    """A broker that the tests of this file may stop."""
+    if second_broker.process is None:
+        second_broker.start()
+    return second_broker
 
 
 def test_a_restart_of_the_broker(make_worker, fragile: RabbitMQ, queue: str) -> None:
@@ -34,7 +41,7 @@ def test_a_restart_of_the_broker(make_worker, fragile: RabbitMQ, queue: str) -> 
     worker.wait_log(r"WARNING/MainProcess\] consumer: Connection to broker lost\. Trying to re-establish the connection\.\.\.")
     worker.wait_log(
         r"ERROR/MainProcess\] consumer: Cannot connect to amqp://guest:\*\*@127\.0\.0\.1:\d+//: .*\n"
-        r"Trying again in \d\.\d\d seconds\.\.\. \(\d+/\d+\)"
+        r"Trying again in \d+\.\d\d seconds\.\.\. \(1/\d+\)"
     )
     fragile.start()
     worker.wait_log(r"Connected to amqp://guest:\*\*@127\.0\.0\.1:\d+//", times=2, timeout=20)
@@ -105,7 +112,7 @@ def test_a_broker_that_is_not_there_yet(make_worker, kind: str) -> None:
     worker = make_worker(f"amqp://guest:guest@127.0.0.1:{port}//", ready=False)
     worker.wait_log(
         rf"ERROR/MainProcess\] consumer: Cannot connect to amqp://guest:\*\*@127\.0\.0\.1:{port}//: .*\n"
-        r"Trying again in \d\.\d\d seconds\.\.\. \(\d+/\d+\)",
+        r"Trying again in \d+\.\d\d seconds\.\.\. \(1/\d+\)",
         timeout=20,
     )
     with elapsed() as since:

@@ -63,8 +63,8 @@ CASES = [
     Case("body is an empty list", INVALID, REJECTED, body="[]", deviates=POISON),
     Case("body has two elements", INVALID, REJECTED, body="[[2, 3], {}]", deviates=POISON),
     Case("body has four elements", INVALID, REJECTED, body="[[2, 3], {}, {}, {}]", deviates=POISON),
-    Case("args are a number", INVALID + ".*args", REJECTED, body=task_body(5), deviates=IN_CHILD),
-    Case("args are an object", INVALID + ".*args", REJECTED, body=task_body({"x": 1}), deviates=IN_CHILD),
+    Case("args are a number", INVALID + ".*arg(s|uments)", REJECTED, body=task_body(5), deviates=IN_CHILD),
+    Case("args are an object", INVALID + ".*arg(s|uments)", REJECTED, body=task_body({"x": 1}), deviates=IN_CHILD),
     Case("kwargs are a list", INVALID + ".*(?i:kwargs|keyword)", REJECTED, body=task_body(kwargs=[1]), deviates=IN_CHILD),
     Case("kwargs are a string", INVALID + ".*(?i:kwargs|keyword)", REJECTED, body=task_body(kwargs="x"), deviates=IN_CHILD),
     # ---- headers ----
@@ -153,9 +153,9 @@ def test_refused(scene: Scene, kind: str, case: Case) -> None:
     raw.publish(queue, case.body, case.headers, **case.properties)
     assert scene.client.call("demo.add", 2, 3) == 5, "the worker goes on"
 
+    wait_until(lambda: raw.counts(queue) == (0, 0), "nothing left at the broker")
     said = worker.log[read_before:]
     assert re.search(case.log, said, re.MULTILINE), f"expected /{case.log}/ in:\n{said[:3000]}"
-    wait_until(lambda: raw.counts(queue) == (0, 0), "nothing left at the broker")
     assert raw.ready(f"dead.{queue}") == (1 if case.fate == REJECTED else 0), f"the message is {case.fate}"
     assert worker.alive()
 
