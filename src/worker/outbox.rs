@@ -5,7 +5,7 @@
 //! publication, nothing says which one it was: from then on they leave one at a time, until the one that
 //! closes the channel again is known and given up, so that one bad message cannot hold the others.
 //!
-//! Pure: it counts and remembers; the [producer](super::producer) talks to the connection.
+//! Pure: it counts and remembers; the producer talks to the connection.
 
 use std::collections::VecDeque;
 

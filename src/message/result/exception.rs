@@ -54,7 +54,7 @@ const BILLIARD: &str = "billiard.exceptions";
 const CELERY: &str = "celery.exceptions";
 
 impl Exception<'_> {
-    /// The mapping that stands as `result` in a [`ResultMeta`].
+    /// The mapping that stands as `result` in a [`ResultMeta`](super::ResultMeta).
     pub fn to_json(&self) -> String {
         let mut out = Vec::with_capacity(128);
         let mut members = Members(&mut out);

@@ -16,7 +16,7 @@ use crate::message::json::{JsonError, Raw, Scanner};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMeta<'a> {
-    /// The state's name; there are more than [`State`] has, and tasks invent their own.
+    /// The state's name; there are more than [`State`](super::State) has, and tasks invent their own.
     pub status: Cow<'a, str>,
     /// The result; null when there is none.
     pub result: Option<Raw<'a>>,
