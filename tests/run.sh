@@ -4,6 +4,7 @@
 #
 #   tests/run.sh                       everything
 #   tests/run.sh interop [ARGS...]     only the stories, with pytest's ARGS, e.g. `-k retry`
+#   tests/run.sh python [ARGS...]      only those about Python apps: the same app under Celery and under celeriac
 #
 # `cargo test` alone needs none of this. The brokers that the stories start are private to them: nothing of the
 # system's is started, stopped or used.
@@ -34,15 +35,28 @@ stories() {
     CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/interop -p no:cacheprovider "$@"
 }
 
+python_stories() {
+    stage "Python apps: under Celery and under celeriac"
+    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/python -p no:cacheprovider "$@"
+}
+
 stage "setting up"
 python="$(tests/setup.sh)"
 
-if [ "${1:-}" = interop ]; then
+case "${1:-}" in
+interop)
     shift
     cargo build --release
     stories "$@"
     exit
-fi
+    ;;
+python)
+    shift
+    cargo build --release
+    python_stories "$@"
+    exit
+    ;;
+esac
 
 stage "sizes of tracked files"
 check_tracked_sizes
@@ -57,4 +71,5 @@ cargo test
 stage "cargo build --release"
 cargo build --release
 stories
+python_stories
 stage "all passed"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install what the black-box tests, the demo and the whole-worker bench need: RabbitMQ and a Python with Celery.
+# Install what the black-box tests, the demo and the whole-worker bench need: RabbitMQ, Redis, and a Python with
+# Celery and Django.
 #
 #   tests/setup.sh          installs what is missing; the last line of its output is the Python to use
 #
@@ -10,6 +11,7 @@ set -euo pipefail
 
 readonly CELERY_VERSION=5.7.0
 readonly PYTEST_VERSION=8.4.2
+readonly DJANGO_VERSION=5.2.19
 readonly VENV="${CELERIAC_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/celeriac/venv-celery-$CELERY_VERSION}"
 readonly POLICY=/usr/sbin/policy-rc.d
 
@@ -49,6 +51,7 @@ install_packages() {
     command -v python3 >/dev/null || wanted+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
     rabbitmq_present || wanted+=(rabbitmq-server)
+    command -v redis-server >/dev/null || wanted+=(redis-server)
     if [ ${#wanted[@]} -eq 0 ]; then say "Debian packages: all there"; return; fi
     command -v apt-get >/dev/null || { say "no apt-get here; please install: ${wanted[*]}"; exit 1; }
 
@@ -74,16 +77,16 @@ install_packages() {
 
 install_python() {
     if "$VENV/bin/python" -c "
-import celery, pytest
+import celery, django, pytest, redis, sqlalchemy
 assert celery.__version__ == '$CELERY_VERSION'" 2>/dev/null; then
         say "Celery $CELERY_VERSION: there"
         return
     fi
-    say "installing Celery $CELERY_VERSION and pytest into $VENV"
+    say "installing Celery $CELERY_VERSION, Django and pytest into $VENV"
     rm -rf "$VENV"
     python3 -m venv "$VENV"
     "$VENV/bin/pip" --quiet --disable-pip-version-check install \
-        "celery==$CELERY_VERSION" "pytest==$PYTEST_VERSION" >&2
+        "celery[redis,sqlalchemy]==$CELERY_VERSION" "django==$DJANGO_VERSION" "pytest==$PYTEST_VERSION" >&2
 }
 
 # One set-up at a time, also when several clones run their tests at once.

@@ -1,0 +1,124 @@
+"""The same app under Celery and under celeriac: whatever a client can see is the same.
+
+Each scenario of `scenarios.py` is played once with either worker, on a broker, a queue and a result backend of its
+own, by a client process of its own; what it returns must be equal.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from conftest import HERE, story_environment
+from harness import celeriac_binary, wait_until
+import scenarios
+import scenarios_django
+
+APPS = {"plain": "plain", "django": "shop"}
+SCENARIOS = {"plain": scenarios.ALL, "django": scenarios_django.ALL}
+BACKENDS = ["rpc", "redis", "database"]
+CLIENT_FAILED = "the client failed"
+
+
+class Play:
+    """All scenarios of an app with one kind of worker."""
+
+    def __init__(self, kind: str, app: str, broker: str, backend: str, folder: pathlib.Path) -> None:
+        folder.mkdir()
+        queue = f"same.{app}.{backend.partition(':')[0]}"  # which tasks can see, so both have the same
+        environment = story_environment(
+            STORY_BROKER=broker, STORY_BACKEND=backend, STORY_FOLDER=str(folder), STORY_QUEUE=queue)
+        if app == "django":
+            migrate = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "-v0", "--settings", "shop.settings"]
+            subprocess.run(migrate, env=environment, cwd=HERE, check=True)
+        program = [str(celeriac_binary()), "--python", sys.executable] if kind == "celeriac" else [
+            sys.executable, "-m", "celery"]
+        options = ["-A", APPS[app], "worker", "-l", "INFO", "-c", "2", "-n", "same@test"]
+        self.log = folder / "worker.log"
+        with open(self.log, "wb") as log:
+            worker = subprocess.Popen(
+                [*program, *options], env=environment, cwd=HERE, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_until(lambda: b"same@test ready." in self.log.read_bytes(), f"{kind} to be ready", 60)
+            client = subprocess.run(
+                [sys.executable, __file__, app, backend, str(folder)], env=environment, cwd=HERE,
+                capture_output=True, text=True, timeout=240, check=False)
+            assert client.returncode == 0, f"{CLIENT_FAILED}:\n{client.stderr[-4000:]}"
+            self.seen = json.loads(client.stdout)
+            worker.send_signal(signal.SIGTERM)
+            self.status = worker.wait(30)
+        finally:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+
+
+@pytest.fixture(scope="module", params=[(app, backend) for app in APPS for backend in BACKENDS],
+                ids=lambda pair: f"{pair[0]}-{pair[1]}")
+def plays(request, broker, redis_url, tmp_path_factory):
+    app, backend = request.param
+    folder = tmp_path_factory.mktemp("same")
+    urls = {"rpc": "rpc://", "redis": redis_url}
+    made = {}
+    for kind in "celery", "celeriac":
+        url = urls.get(backend, f"db+sqlite:///{folder}/{kind}.sqlite")
+        made[kind] = Play(kind, app, broker.url, url, folder / kind)
+    return made
+
+
+def test_every_scenario_ends_the_same(plays):
+    celery, celeriac = plays["celery"], plays["celeriac"]
+    broken = {name: seen for name, seen in celery.seen.items() if CLIENT_FAILED in str(seen)}
+    assert not broken, f"a story that is wrong about Celery; its log: {celery.log}"
+    found = list(differences(celeriac.seen, celery.seen))
+    assert not found, f"celeriac's log: {celeriac.log}, celery's: {celery.log}\n" + "\n".join(found)
+
+
+def differences(ours, theirs, path=""):
+    """Where two plain values differ, one line each."""
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+        for name in ours:
+            yield from differences(ours[name], theirs[name], f"{path}.{name}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, pair in enumerate(zip(ours, theirs)):
+            yield from differences(*pair, f"{path}[{index}]")
+    elif ours != theirs:
+        yield f"{path}: celeriac {ours!r}, celery {theirs!r}"
+
+
+def test_the_worker_leaves_in_order(plays):
+    assert {kind: play.status for kind, play in plays.items()} == {"celery": 0, "celeriac": 0}
+
+
+def main() -> None:
+    """The client: plays every scenario and prints what it has seen."""
+    import importlib
+    import traceback
+
+    app, backend, folder = sys.argv[1:]
+    if app == "django":
+        import django
+        from shop import celery_app
+
+        django.setup()
+        tasks = importlib.import_module("shop.orders.tasks")
+    else:
+        tasks = importlib.import_module("plain")
+        celery_app = tasks.app
+    stage = scenarios.Stage(celery_app, tasks, pathlib.Path(folder), backend)
+    seen = {}
+    for name, play in SCENARIOS[app].items():
+        try:
+            seen[name] = play(stage)
+        except Exception:
+            seen[name] = [CLIENT_FAILED, traceback.format_exc(limit=3)]
+    json.dump(seen, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
