@@ -18,7 +18,7 @@ use crate::link::BrokerUrl;
 use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
-use crate::worker::{self, Queue, ResultBackend, Settings, node_name};
+use crate::worker::{self, LifeSettings, Queue, ResultBackend, Settings, node_name};
 
 /// Celery's `worker_prefetch_multiplier`.
 const PREFETCH_MULTIPLIER: u32 = 4;
@@ -222,6 +222,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         accept: Accept::default(),
         listeners: BTreeSet::new(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
+        life: LifeSettings::default(),
     })
 }
 

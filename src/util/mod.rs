@@ -2,6 +2,8 @@
 
 pub mod backoff;
 pub mod buffer;
+pub mod limited_set;
 pub mod random;
 pub mod slots;
+pub mod token_bucket;
 pub mod topological;

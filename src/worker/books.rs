@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::Worker;
 use super::acks::Acks;
-use super::request::Request;
+use super::request::{Request, State};
 use super::results::Ending;
 use super::shutdown::Phase;
 use super::tasks::Tasks;
@@ -37,7 +37,6 @@ pub(super) struct Books {
 impl Books {
     /// Has the clerk see to the end of a request; `waits` is to be settled by its answer.
     pub(super) fn report(&mut self, request: &Request, ending: &Ending<'_>, waits: Option<Key>) {
-        let text;
         let about = match ending {
             Ending::Started { .. } => return, // the child's own business
             Ending::NotRegistered(_) => About::Unregistered,
@@ -45,10 +44,18 @@ impl Books {
                 reason: "expired",
                 signal: None,
             },
-            Ending::WorkerLost(loss) => {
-                text = loss.to_string();
-                About::Lost { text: &text }
-            }
+            Ending::Revoked => About::Revoked {
+                reason: "revoked",
+                signal: None,
+            },
+            Ending::Terminated(signal) => About::Revoked {
+                reason: "terminated",
+                signal: Some(*signal),
+            },
+            Ending::TimedOut(limit) => About::TimedOut {
+                limit: limit.as_secs_f64(),
+            },
+            Ending::WorkerLost { text, last } => About::Lost { text, last: *last },
             Ending::Cancelled => About::Cancelled,
         };
         let note = self.clerk.tell(about, &request.record, clock::now());
@@ -94,18 +101,12 @@ impl Tasks {
         let Some(key) = books.and_then(|books| books.waiting.remove(&note)) else {
             return;
         };
-        let Some(request) = self.requests.remove(key) else {
+        let request = self.requests.get(key);
+        let Some(State::Publishing { verdict: ours, .. }) = request.map(|request| request.state)
+        else {
             return;
         };
-        let fallback = match request.acks_on_failure {
-            true => Verdict::Ack,
-            false => Verdict::Reject,
-        };
-        match verdict.unwrap_or(fallback) {
-            Verdict::Ack => acks.ack(request.tag),
-            Verdict::Reject => acks.reject(request.tag, false),
-            Verdict::Requeue => acks.reject(request.tag, true),
-        };
+        self.settle(key, 0, verdict.unwrap_or(ours), acks);
     }
 }
 

@@ -9,7 +9,6 @@ use super::consumer::{self, Consumer, Wish};
 use super::producer::Producer;
 use super::refusals::{self, CRITICAL};
 use super::registry::Registry;
-use super::results::Reporter;
 use super::settings::Settings;
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::Tasks;
@@ -66,17 +65,8 @@ impl Worker {
             &settings,
         );
         let producer = Producer::new(link(&settings.write_urls, "producer", random.next_u64()));
-        let reporter = Reporter::new(settings.results);
-        let mut tasks = Tasks::new(
-            registry,
-            settings.accept.clone(),
-            settings.node_name.clone(),
-            reporter,
-            now,
-        );
-        tasks.tells_of_received = settings.listeners.contains("task_received");
         Ok(Self {
-            tasks,
+            tasks: Tasks::new(registry, &settings, now),
             extensions: Extensions::default(),
             zygote: Some(zygote),
             pool: PoolPart::default(),
@@ -327,7 +317,8 @@ impl Worker {
     fn handle_alarm(&mut self, hub: &mut Hub<Self>) {
         self.alarm.rang();
         let now = hub.now();
-        while let Some(job) = self.tasks.pop_due(now) {
+        self.enforce_limits(hub);
+        while let Some(job) = self.next_due(now) {
             self.submit(job, hub);
         }
         if let Some(pool) = &mut self.pool.pool {
@@ -339,6 +330,11 @@ impl Worker {
         self.handle_consumer_events(hub);
         self.producer.link.handle_deadline(now);
         self.handle_producer_events(hub);
+    }
+
+    fn next_due(&mut self, now: Instant) -> Option<Job> {
+        let acks = &mut self.consumer.acks;
+        self.tasks.pop_due(now, acks, &mut self.producer)
     }
 
     /// Once per turn of the Hub: what this turn has decided leaves, and the Hub learns what to wait for.
@@ -363,6 +359,7 @@ impl Worker {
     }
 
     fn wire(&mut self, hub: &mut Hub<Self>) {
+        let now = hub.now();
         let Self {
             consumer,
             producer,
@@ -380,6 +377,8 @@ impl Worker {
             producer.deadline(),
             pool.pool.as_ref().and_then(crate::pool::Pool::deadline),
             tasks.held.next_deadline(),
+            tasks.due.next_deadline(),
+            tasks.rates.next_deadline(now),
             tasks.reporter.books.as_ref().and_then(Books::deadline),
         ];
         alarm.sync(hub, earliest(deadlines), Self::handle_alarm);

@@ -18,6 +18,8 @@
 //! | `components`, `consumer` | the steps |
 //! | `receive` | from a delivery to a job |
 //! | `tasks`, `request` | every request from its delivery to its settlement |
+//! | `limits`, `rate`, `revoked`, `losses` | what keeps a task from beginning, or from going on |
+//! | `task_event` | what has happened to tasks, for the worker's events |
 //! | `acks` | what the broker is still to be told about its deliveries |
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
@@ -32,17 +34,22 @@ mod consumer;
 mod context;
 mod extensions;
 mod gather;
+mod limits;
+mod losses;
 pub mod node_name;
 mod options;
 pub mod outbox;
 mod producer;
+mod rate;
 mod receive;
 mod refusals;
 mod registry;
 mod request;
 mod results;
+mod revoked;
 mod settings;
 pub mod shutdown;
+mod task_event;
 mod tasks;
 mod wiring;
 
@@ -57,11 +64,15 @@ use crate::sys::{clock, process};
 
 pub use context::Worker;
 pub use extensions::Extensions;
+pub use limits::Limits;
 pub use options::TaskOptions;
+pub use rate::{InvalidRate, Rate};
 pub use refusals::CRITICAL;
 pub use registry::Registry;
-pub use request::{Request, State};
-pub use settings::{Binding, Exchange, Queue, ResultBackend, Settings};
+pub use request::{Cause, Request, State};
+pub use revoked::{REVOKE_EXPIRES, REVOKES_MAX, Revoked};
+pub use settings::{Binding, Exchange, LifeSettings, Queue, ResultBackend, Settings};
+pub use task_event::{TaskEvent, TaskEvents, What};
 pub use tasks::Tasks;
 
 /// How long the worker waits before it opens a channel again that the broker has closed.

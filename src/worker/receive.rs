@@ -1,18 +1,21 @@
 //! From a delivery to a job: what a message is, whether it may run, and when.
 
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::acks::Acks;
+use super::limits::{Limits, What};
 use super::producer::Producer;
-use super::refusals;
-use super::request::{Request, State};
+use super::request::{Cause, Request, State};
 use super::results::Ending;
 use super::tasks::{Held, Tasks};
+use super::{refusals, task_event};
 use crate::amqp::connection::Delivery;
-use crate::message::record::{self, About, DeliveryInfo};
-use crate::message::task::{self, Refusal, TaskMessage};
+use crate::message::record::{self, About, DeliveryInfo, Verdict};
+use crate::message::task::{self, Moment, Refusal, TaskMessage};
 use crate::pool::{Job, JobKey};
 use crate::sys::clock;
+use crate::util::slots::Key;
 
 /// Bodies up to this size are checked in main, which refuses what has not the shape of a task's body. Larger ones
 /// are the child's to check: a scan of megabytes would keep main from everything else.
@@ -52,32 +55,24 @@ impl Tasks {
         let Some(options) = self.registry.options(&task.name) else {
             refusals::log_unregistered(&task, delivery);
             acks.reject(delivery.tag, false);
-            let mut request = Request::new(&task, &self.unregistered, delivery);
+            let mut request = Request::new(&task, &self.unregistered, Limits::default(), delivery);
             self.keep_record(&mut request, &task, delivery);
             let name = task.name.clone().into_owned();
             self.report(&request, &Ending::NotRegistered(name), None, producer);
             return None;
         };
-        let mut request = Request::new(&task, options, delivery);
+        let mut request = Request::new(&task, options, self.worker_limits(), delivery);
         log::info!("Task {}[{}] received", request.name, request.id);
-        if task
-            .expires
-            .as_ref()
-            .is_some_and(|expires| clock::wall() > expires.at)
-        {
+        let wall = clock::wall();
+        let refused = self.is_refused(&request, wall);
+        if refused.is_some() {
             self.keep_record(&mut request, &task, delivery);
-            self.discard_expired(request, acks, producer);
-            return None;
-        }
-        let eta = task
-            .eta
-            .as_ref()
-            .map(|eta| eta.at)
-            .filter(|eta| *eta > clock::wall());
-        if eta.is_some() {
-            request.state = State::Held;
         }
         let key = self.requests.insert(request);
+        if let Some(cause) = refused {
+            self.discard(key, cause, acks, producer);
+            return None;
+        }
         let job = match self.encode(JobKey(key.into()), &task, delivery) {
             Ok(record) => Job {
                 key: JobKey(key.into()),
@@ -85,8 +80,7 @@ impl Tasks {
             },
             Err(error) => {
                 log::error!("Received invalid task message: {error}");
-                self.requests.remove(key);
-                acks.reject(delivery.tag, false);
+                self.settle(key, 0, Verdict::Reject, acks);
                 return None;
             }
         };
@@ -95,13 +89,64 @@ impl Tasks {
         {
             books.tell(About::Received, &job.record);
         }
-        match eta {
-            Some(eta) => {
+        self.events.note(&task.id, || received(&task));
+        match task.eta.as_ref().map(|eta| eta.at) {
+            Some(eta) if eta > wall => {
                 self.hold(Held { job, eta }, now);
                 None
             }
-            None => Some(job),
+            _ => self.release(job, now),
         }
+    }
+
+    /// Why a task is not to be run, or not any more.
+    fn is_refused(&self, request: &Request, wall: SystemTime) -> Option<Cause> {
+        if request.is_expired(wall) {
+            return Some(Cause::Expired);
+        }
+        (self.revoked.covers(request, wall)).then_some(Cause::Revoked)
+    }
+
+    /// Settles a task that is not to be run. Celery's words for an expired one are those for a revoked one.
+    pub(super) fn discard(
+        &mut self,
+        key: Key,
+        cause: Cause,
+        acks: &mut Acks,
+        producer: &mut Producer,
+    ) {
+        if let Some(request) = self.requests.get(key) {
+            let by_stamp = match self.revoked.revoking_stamp(&request.stamps) {
+                Some((name, value)) if cause == Cause::Revoked => {
+                    format!(" (revoked by header: {{'{name}': {value}}})")
+                }
+                _ => String::new(),
+            };
+            let (name, id) = (&request.name, &request.id);
+            log::info!("Discarding revoked task: {name}[{id}]{by_stamp}");
+        }
+        self.ended(key, cause, acks, producer);
+    }
+
+    /// A task may begin, but for its rate limit. Gives the job if a child may have it now.
+    fn release(&mut self, job: Job, now: Instant) -> Option<Job> {
+        let key = Key::from(job.key.0);
+        let request = self.requests.get_mut(key)?;
+        request.state = State::Limited;
+        let job = self.rates.pass(&request.task, job, now)?;
+        self.send_off(job, now)
+    }
+
+    /// A task waits for a child from now on, but not beyond its time.
+    fn send_off(&mut self, job: Job, now: Instant) -> Option<Job> {
+        let key = Key::from(job.key.0);
+        let request = self.requests.get_mut(key)?;
+        request.state = State::Waiting;
+        if let Some(expires) = request.expires {
+            let left = expires.duration_since(clock::wall()).unwrap_or_default();
+            self.set_alarm(key, What::Expiry, after(now, left) + CLOCK_GRAIN);
+        }
+        Some(job)
     }
 
     fn read<'a>(&self, delivery: &Delivery<'a>) -> Result<TaskMessage<'a>, Refusal> {
@@ -153,31 +198,74 @@ impl Tasks {
         }
     }
 
-    /// Celery's words for an expired task are those for a revoked one.
-    fn discard_expired(&mut self, request: Request, acks: &mut Acks, producer: &mut Producer) {
-        log::info!("Discarding revoked task: {}[{}]", request.name, request.id);
-        self.report(&request, &Ending::Expired, None, producer);
-        acks.ack(request.tag);
-    }
-
     fn hold(&mut self, held: Held, now: Instant) {
+        let key = Key::from(held.job.key.0);
         let wait = held.eta.duration_since(clock::wall()).unwrap_or_default();
-        self.held.insert(after(now, wait), ETA_PRIORITY, held);
+        if let Some(request) = self.requests.get_mut(key) {
+            request.state = State::Held;
+            request.alarm = Some(self.held.insert(after(now, wait), ETA_PRIORITY, held));
+        }
     }
 
-    /// The next held job whose time has come. One that the wall clock says is early (it was set back) is held on.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Job> {
+    /// The next job whose time has come: its ETA, or its turn under a rate limit. One that the wall clock says is early
+    /// (it was set back) is held on; one that was revoked or has expired meanwhile is settled.
+    pub(super) fn pop_due(
+        &mut self,
+        now: Instant,
+        acks: &mut Acks,
+        producer: &mut Producer,
+    ) -> Option<Job> {
+        while let Some(job) = self.rates.pop_due(now) {
+            if self.still_wanted(&job, acks, producer) {
+                return self.send_off(job, now);
+            }
+        }
         while let Some(held) = self.held.pop_due(now) {
+            if let Some(request) = self.request_mut(held.job.key) {
+                request.alarm = None;
+            }
             if held.eta > clock::wall() + CLOCK_GRAIN {
                 self.hold(held, now);
                 continue;
             }
-            if let Some(request) = self.request_mut(held.job.key) {
-                request.state = State::Waiting;
-                return Some(held.job);
+            if self.still_wanted(&held.job, acks, producer)
+                && let Some(job) = self.release(held.job, now)
+            {
+                return Some(job);
             }
         }
         None
+    }
+
+    /// Whether a task that has waited here is still to be run; settled otherwise.
+    fn still_wanted(&mut self, job: &Job, acks: &mut Acks, producer: &mut Producer) -> bool {
+        let key = Key::from(job.key.0);
+        let Some(request) = self.requests.get(key) else {
+            return false;
+        };
+        let Some(cause) = self.is_refused(request, clock::wall()) else {
+            return true;
+        };
+        self.keep_for_clerk(job);
+        self.discard(key, cause, acks, producer);
+        false
+    }
+}
+
+/// What watchers are told of a task that has come in.
+fn received(task: &TaskMessage<'_>) -> task_event::What {
+    let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    let moment =
+        |moment: &Option<Moment<'_>>| moment.as_ref().map(|moment| moment.text.to_string());
+    task_event::What::Received {
+        name: task.display_name().to_owned(),
+        args: task.argsrepr.to_string(),
+        kwargs: task.kwargsrepr.to_string(),
+        root_id: text(&task.root_id),
+        parent_id: text(&task.parent_id),
+        retries: task.retries,
+        eta: moment(&task.eta),
+        expires: moment(&task.expires),
     }
 }
 

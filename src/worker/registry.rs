@@ -26,6 +26,18 @@ impl Registry {
         self.tasks.get(name)
     }
 
+    /// The options of a task, to change them.
+    pub fn options_mut(&mut self, name: &str) -> Option<&mut TaskOptions> {
+        self.tasks.get_mut(name)
+    }
+
+    /// The tasks with their options, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &TaskOptions)> {
+        self.tasks
+            .iter()
+            .map(|(name, options)| (name.as_str(), options))
+    }
+
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tasks.keys().map(String::as_str)

@@ -2,6 +2,8 @@
 //!
 //! With `rpc://` a result is a message to the caller's reply queue. Without `reply_to` nobody waits for one.
 
+use std::time::Duration;
+
 use super::books::Books;
 use super::producer::{Producer, Publication};
 use super::request::Request;
@@ -11,7 +13,6 @@ use crate::message::headers::HeadersError;
 use crate::message::properties::MessageProperties;
 use crate::message::record::Publish;
 use crate::message::result::{Exception, ResultMeta, State};
-use crate::pool::Loss;
 use crate::sys::clock;
 use crate::sys::process::Pid;
 use crate::util::slots::Key;
@@ -30,8 +31,19 @@ pub(super) enum Ending<'a> {
     NotRegistered(String),
     /// It came too late.
     Expired,
+    /// It was revoked before it began.
+    Revoked,
+    /// It was revoked, and ended by the signal of this number.
+    Terminated(i32),
+    /// It has run into its hard limit.
+    TimedOut(Duration),
     /// Its child is gone.
-    WorkerLost(Loss),
+    WorkerLost {
+        /// How.
+        text: &'a str,
+        /// It is not handed back any more, whatever the task says.
+        last: bool,
+    },
     /// A cold shutdown took it from its child.
     Cancelled,
 }
@@ -76,10 +88,11 @@ impl Reporter {
                 )
             }
             Ending::NotRegistered(name) => failure(&Exception::not_registered(name)),
-            Ending::Expired => (State::Revoked, Exception::task_revoked("expired").to_json()),
-            Ending::WorkerLost(loss) => {
-                failure(&Exception::worker_lost(loss.exit, loss.job_number))
-            }
+            Ending::Expired => revoked("expired"),
+            Ending::Revoked => revoked("revoked"),
+            Ending::Terminated(_) => revoked("terminated"),
+            Ending::TimedOut(limit) => failure(&Exception::time_limit_exceeded(*limit)),
+            Ending::WorkerLost { text, .. } => failure(&Exception::worker_lost(text)),
             Ending::Cancelled => (State::Retry, cancelled().to_json()),
         };
         let meta = ResultMeta {
@@ -151,6 +164,10 @@ fn cancelled() -> Exception<'static> {
         module: Some("celery.exceptions".into()),
         args: "[\"cancelled by Celery\", null, null]".into(),
     }
+}
+
+fn revoked(reason: &str) -> (State, String) {
+    (State::Revoked, Exception::task_revoked(reason).to_json())
 }
 
 fn failure(exception: &Exception<'_>) -> (State, String) {

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use super::limits::Limits;
+use super::revoked;
 use crate::amqp::table::TableBuf;
 use crate::link::BrokerUrl;
 use crate::message::task::Accept;
+use crate::sys::signal::Signal;
 
 /// The settings of one worker, resolved: command line, environment and app have been consulted.
 #[derive(Clone, Debug)]
@@ -32,9 +37,19 @@ pub struct Settings {
     pub listeners: BTreeSet<String>,
     /// `REMAP_SIGTERM=SIGQUIT` is in the environment: TERM is a cold shutdown.
     pub remap_sigterm: bool,
+    /// How tasks live and end.
+    pub life: LifeSettings,
 }
 
 impl Settings {
+    /// The signal that asks a child to end. `REMAP_SIGTERM` has Python's children heed another.
+    pub(super) fn pool_term(&self) -> Signal {
+        match (self.results, self.remap_sigterm) {
+            (ResultBackend::App, true) => Signal::SIGQUIT,
+            _ => Signal::SIGTERM,
+        }
+    }
+
     /// How many unsettled messages the broker may give out; 0 is no limit, and so is what `basic.qos`
     /// cannot say.
     pub fn prefetch_count(&self) -> u16 {
@@ -43,6 +58,48 @@ impl Settings {
             .max(1)
             .saturating_mul(self.prefetch_multiplier as usize);
         u16::try_from(count).unwrap_or(0)
+    }
+}
+
+/// How tasks live and end: limits, revocation, shutdown.
+#[derive(Clone, Debug)]
+pub struct LifeSettings {
+    /// The limits of tasks that have none of their own and whose message has none (`--time-limit`,
+    /// `--soft-time-limit`).
+    pub limits: Limits,
+    /// How often one task may lose its child, late acknowledged and with `reject_on_worker_lost`, before it is
+    /// rejected for good. `None`: for ever, as Celery.
+    pub max_worker_lost: Option<u32>,
+    /// A child that uses more memory than this, in octets, is replaced once it has no task
+    /// (`--max-memory-per-child`).
+    pub max_memory_per_child: Option<u64>,
+    /// How many revoked ids are remembered (`CELERY_WORKER_REVOKES_MAX`).
+    pub revokes_max: usize,
+    /// How long a revoked id is remembered (`CELERY_WORKER_REVOKE_EXPIRES`).
+    pub revoke_expires: Duration,
+    /// Where revoked ids survive the worker (`--statedb`).
+    pub state_db: Option<PathBuf>,
+    /// How long a cold shutdown waits for running tasks (`worker_soft_shutdown_timeout`); zero: not at all.
+    pub soft_shutdown_timeout: Duration,
+    /// It waits even when nothing runs (`worker_enable_soft_shutdown_on_idle`).
+    pub soft_shutdown_on_idle: bool,
+    /// Rate limits are not kept (`worker_disable_rate_limits`).
+    pub disable_rate_limits: bool,
+}
+
+impl Default for LifeSettings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            max_worker_lost: Some(3),
+            max_memory_per_child: None,
+            revokes_max: revoked::REVOKES_MAX,
+            revoke_expires: revoked::REVOKE_EXPIRES,
+            state_db: None,
+            soft_shutdown_timeout: Duration::ZERO,
+            soft_shutdown_on_idle: false,
+            disable_rate_limits: false,
+        }
     }
 }
 

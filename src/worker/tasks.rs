@@ -3,22 +3,35 @@
 //! Owned by the [`Worker`](super::Worker); it decides, and leaves the doing to the pool, the acknowledgements
 //! and the producer that are lent to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use super::acks::Acks;
+use super::limits::{Due, Limits};
+use super::losses::Losses;
 use super::options::TaskOptions;
 use super::outbox::Fate;
 use super::producer::{Producer, Publication};
+use super::rate::{Buckets, Rate};
 use super::registry::Registry;
-use super::request::{Request, State};
+use super::request::{Cause, Request, State};
 use super::results::{self, Ending, Reporter};
+use super::revoked::Revoked;
+use super::settings::Settings;
+use super::task_event::{TaskEvents, What};
 use crate::hub::Timer;
-use crate::message::record::{Done, Outcome};
+use crate::message::record::{Done, Outcome, Verdict};
+use crate::message::result::Exception;
 use crate::message::task::Accept;
-use crate::pool::{Finish, Job, JobKey, Loss};
+use crate::pool::{Finish, Job, JobKey};
+use crate::sys::clock;
 use crate::sys::process::Pid;
 use crate::util::slots::{Key, Slots};
+
+/// What is said of a task whose message was acknowledged when a child was given it, and whose child has died before it
+/// began.
+const LOST_BEFORE_IT_BEGAN: &str =
+    "The child was lost before it began the task, whose message had been acknowledged.";
 
 /// A job that waits for its ETA.
 #[derive(Debug)]
@@ -35,8 +48,22 @@ pub struct Tasks {
     pub(super) node_name: String,
     pub(super) requests: Slots<Request>,
     pub(super) held: Timer<Held>,
+    /// Jobs that wait for their rate limit.
+    pub(super) rates: Buckets,
     /// Jobs put aside while too many results wait for the broker.
     pub(super) parked: VecDeque<Job>,
+    /// What time will bring: limits, mostly.
+    pub(super) due: Timer<Due>,
+    /// What is not to be run.
+    pub revoked: Revoked,
+    /// What has happened, for those who watch.
+    pub events: TaskEvents,
+    /// How often each task was given to a child, by name (`stats` and heartbeats).
+    pub accepted: BTreeMap<String, u64>,
+    /// Tasks that have lost their child, by id.
+    losses: Losses,
+    /// The limits of tasks that have none.
+    limits: Limits,
     /// No new tasks: what comes is handed back.
     pub(super) closing: bool,
     /// The options of a task that nobody knows.
@@ -50,25 +77,36 @@ pub struct Tasks {
 
 impl Tasks {
     /// No requests yet.
-    pub(super) fn new(
-        registry: Registry,
-        accept: Accept,
-        node_name: String,
-        reporter: Reporter,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(registry: Registry, settings: &Settings, now: Instant) -> Self {
+        let life = &settings.life;
+        let mut rates = Buckets::new(now);
+        if !life.disable_rate_limits {
+            for (name, options) in registry.iter() {
+                match Rate::parse(options.rate_limit.as_deref().unwrap_or_default()) {
+                    Ok(rate) => rates.limit(name, rate, now),
+                    Err(error) => log::error!("Task {name} has no rate limit: {error}"),
+                }
+            }
+        }
         Self {
             registry,
-            accept,
-            node_name,
+            accept: settings.accept.clone(),
+            node_name: settings.node_name.clone(),
             requests: Slots::new(),
             held: Timer::new(now),
+            rates,
             parked: VecDeque::new(),
+            due: Timer::new(now),
+            revoked: Revoked::new(life.revokes_max, life.revoke_expires),
+            events: TaskEvents::default(),
+            accepted: BTreeMap::new(),
+            losses: Losses::new(life.max_worker_lost),
+            limits: life.limits,
             closing: false,
             unregistered: TaskOptions::default(),
             typical_record: 1024,
-            reporter,
-            tells_of_received: false,
+            reporter: Reporter::new(settings.results),
+            tells_of_received: settings.listeners.contains("task_received"),
         }
     }
 
@@ -77,8 +115,22 @@ impl Tasks {
         self.requests.iter().map(|(_, request)| request)
     }
 
+    /// The limits of tasks that have none of their own.
+    pub(super) fn worker_limits(&self) -> Limits {
+        self.limits
+    }
+
     pub(super) fn request_mut(&mut self, key: JobKey) -> Option<&mut Request> {
         self.requests.get_mut(Key::from(key.0))
+    }
+
+    /// Sets how often a task may start (`rate_limit` by remote control). False when there is no such task.
+    pub fn set_rate_limit(&mut self, task: &str, rate: Option<Rate>, now: Instant) -> bool {
+        let known = self.registry.options(task).is_some();
+        if known {
+            self.rates.limit(task, rate, now);
+        }
+        known
     }
 
     /// A child was given the job: an early acknowledgement leaves now.
@@ -86,23 +138,34 @@ impl Tasks {
         &mut self,
         key: JobKey,
         pid: Pid,
+        now: Instant,
         acks: &mut Acks,
         producer: &mut Producer,
     ) {
-        let Some(request) = self.requests.get_mut(Key::from(key.0)) else {
+        let key = Key::from(key.0);
+        let Some(request) = self.requests.get_mut(key) else {
             return;
         };
         let again = matches!(request.state, State::Running { .. });
-        request.state = State::Running { pid };
+        request.state = State::Running { pid, since: now };
+        request.started = Some(clock::wall());
         log::debug!("Task accepted: {}[{}] pid:{pid}", request.name, request.id);
         if !request.acks_late {
-            acks.ack(request.tag);
+            request.tell(Verdict::Ack, acks);
         }
         if request.track_started && !again {
             let node = &self.node_name;
             self.reporter
                 .report(request, &Ending::Started { pid, node }, None, producer);
         }
+        if !again {
+            self.events.note(&request.id, || What::Started);
+            match self.accepted.get_mut(&request.name) {
+                Some(count) => *count += 1,
+                None => drop(self.accepted.insert(request.name.clone(), 1)),
+            }
+        }
+        self.begin_limits(key, now);
     }
 
     /// The pool is done with a job.
@@ -114,32 +177,37 @@ impl Tasks {
         producer: &mut Producer,
     ) {
         let key = Key::from(key.0);
-        match finish {
-            Finish::Done(done) => self.answered(key, done, acks, producer),
-            Finish::Lost(loss) => self.lost(key, loss, acks, producer),
-            Finish::NotStarted => {
-                if let Some(request) = self.requests.remove(key) {
-                    acks.reject(request.tag, true);
-                }
+        let Some(request) = self.requests.get(key) else {
+            return;
+        };
+        if let State::Publishing { .. } = request.state {
+            return; // it was withdrawn from the pool, and is settled already
+        }
+        self.clear_alarm(key);
+        let Some(request) = self.requests.get(key) else {
+            return;
+        };
+        match (finish, request.state) {
+            // It has ended in spite of us, and what it says of itself is true.
+            (Finish::Done(done), _) => self.answered(key, done, acks, producer),
+            (_, State::Ending { cause, .. }) => self.ended(key, cause, acks, producer),
+            (Finish::Lost(loss), _) => self.lost(key, &loss.to_string(), acks, producer),
+            (Finish::NotStarted, _) if request.acknowledged => {
+                self.lost(key, LOST_BEFORE_IT_BEGAN, acks, producer);
             }
+            (Finish::NotStarted, _) => self.settle(key, 0, Verdict::Requeue, acks),
         }
     }
 
     /// A child has answered.
-    fn answered(&mut self, key: Key, done: Done, acks: &mut Acks, producer: &mut Producer) {
+    fn answered(&mut self, key: Key, mut done: Done, acks: &mut Acks, producer: &mut Producer) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
-        if done.outcome == Outcome::Rejected {
-            if request.acks_late {
-                acks.reject(request.tag, done.requeue);
-            }
-            self.requests.remove(key);
-            return;
-        }
-        let waits = request.acks_late.then_some(key);
+        self.losses.forget(&request.id);
+        let waits = request.waits(key);
         let mut confirms = 0;
-        for publish in done.publish {
+        for publish in std::mem::take(&mut done.publish) {
             match results::task_message(publish, waits) {
                 Ok(publication) => producer.publish(publication),
                 Err(error) => {
@@ -153,59 +221,110 @@ impl Tasks {
             }
             confirms += 1;
         }
-        if done.store
-            && !done.meta.is_empty()
-            && self.reporter.send(request, done.meta, waits, producer)
-        {
+        let meta = std::mem::take(&mut done.meta);
+        if done.store && !meta.is_empty() && self.reporter.send(request, meta, waits, producer) {
             confirms += 1;
         }
-        let failed = done.outcome == Outcome::Failure;
-        self.settle_after(key, confirms, failed, acks);
+        let verdict = match done.outcome {
+            Outcome::Rejected if done.requeue => Verdict::Requeue,
+            Outcome::Rejected => Verdict::Reject,
+            Outcome::Failure if !request.acks_on_failure => Verdict::Reject,
+            _ => Verdict::Ack,
+        };
+        note_answer(&mut self.events, request, done);
+        self.settle(key, confirms, verdict, acks);
     }
 
     /// The child that had the job is gone.
-    fn lost(&mut self, key: Key, loss: Loss, acks: &mut Acks, producer: &mut Producer) {
+    fn lost(&mut self, key: Key, text: &str, acks: &mut Acks, producer: &mut Producer) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
-        if request.state == State::Cancelled {
-            self.requests.remove(key);
-            return;
+        let handed_back = !request.acknowledged && request.reject_on_worker_lost;
+        let last = handed_back && self.losses.is_last(&request.id);
+        let (name, id) = (&request.name, &request.id);
+        if last {
+            log::error!(
+                "Task {name}[{id}] has lost its child too often ({text}): its message is rejected"
+            );
         }
-        if self.reporter.books.is_some() {
-            // The app's own Celery decides.
-            let waits = request.acks_late.then_some(key);
-            self.reporter
-                .report(request, &Ending::WorkerLost(loss), waits, producer);
-            return self.settle_after(key, 1, false, acks);
+        if handed_back && !last && self.reporter.books.is_none() {
+            log::warn!("Task {name}[{id}] is handed back to its queue: {text}");
+            return self.settle(key, 0, Verdict::Requeue, acks);
         }
-        log::error!("Task handler raised error: WorkerLostError('{loss}')");
-        if request.acks_late && request.reject_on_worker_lost {
-            acks.reject(request.tag, true);
-            self.requests.remove(key);
-            return;
+        let shown = Exception::worker_lost(text).repr();
+        if self.reporter.books.is_none() {
+            log::error!("Task handler raised error: {shown}");
         }
-        let waits = request.acks_late.then_some(key);
-        let sent = self
+        // Of a Python app its own Celery decides; this is for the case that it cannot.
+        let verdict = match request.acks_on_failure {
+            _ if last => Verdict::Reject,
+            true => Verdict::Ack,
+            false => Verdict::Reject,
+        };
+        let ending = Ending::WorkerLost { text, last };
+        let confirms = self
             .reporter
-            .report(request, &Ending::WorkerLost(loss), waits, producer);
-        self.settle_after(key, usize::from(sent), true, acks);
+            .report(request, &ending, request.waits(key), producer);
+        self.events.note(&request.id, || What::Failed {
+            exception: shown,
+            traceback: String::new(),
+        });
+        self.settle(key, usize::from(confirms), verdict, acks);
+    }
+
+    /// A task that we have ended, or kept from beginning.
+    pub(super) fn ended(
+        &mut self,
+        key: Key,
+        cause: Cause,
+        acks: &mut Acks,
+        producer: &mut Producer,
+    ) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let (ending, verdict) = match cause {
+            Cause::Cancelled if !request.acknowledged => {
+                self.events.note(&request.id, || What::Cancelled);
+                return self.settle(key, 0, Verdict::Requeue, acks);
+            }
+            Cause::Cancelled => (Ending::Cancelled, Verdict::Ack),
+            Cause::TimedOut(limit) if request.acks_on_timeout => {
+                (Ending::TimedOut(limit), Verdict::Ack)
+            }
+            Cause::TimedOut(limit) => (Ending::TimedOut(limit), Verdict::Requeue),
+            Cause::Expired => (Ending::Expired, Verdict::Ack),
+            Cause::Revoked => (Ending::Revoked, Verdict::Ack),
+            Cause::Terminated(signal) => (Ending::Terminated(signal), Verdict::Ack),
+        };
+        let confirms = self
+            .reporter
+            .report(request, &ending, request.waits(key), producer);
+        self.events.note(&request.id, || happened(cause));
+        self.settle(key, usize::from(confirms), verdict, acks);
     }
 
     /// The task has ended: the broker is told once `confirms` publications are safe.
-    fn settle_after(&mut self, key: Key, confirms: usize, failed: bool, acks: &mut Acks) {
+    pub(super) fn settle(&mut self, key: Key, confirms: usize, verdict: Verdict, acks: &mut Acks) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
-        if request.acks_late && failed && !request.acks_on_failure {
-            acks.reject(request.tag, false);
-            self.requests.remove(key);
-        } else if request.acks_late && confirms > 0 {
-            request.state = State::Publishing { confirms };
-        } else {
-            acks.ack(request.tag); // an early one has been acknowledged before: nothing happens
-            self.requests.remove(key);
+        if !request.acknowledged && confirms > 0 {
+            request.state = State::Publishing { confirms, verdict };
+            return;
         }
+        if request.tell(verdict, acks) {
+            let requeue = match verdict {
+                Verdict::Ack => None,
+                Verdict::Reject => Some(false),
+                Verdict::Requeue => Some(true),
+            };
+            if let Some(requeue) = requeue {
+                self.events.note(&request.id, || What::Rejected { requeue });
+            }
+        }
+        self.requests.remove(key);
     }
 
     /// A publication that a request waited for has met its fate.
@@ -223,49 +342,49 @@ impl Tasks {
         let Some(key) = publication.request else {
             return;
         };
-        let Some(request) = self.requests.get_mut(key) else {
+        let request = self.requests.get_mut(key);
+        let Some(State::Publishing { confirms, verdict }) = request.map(|request| request.state)
+        else {
             return;
         };
-        let State::Publishing { confirms } = &mut request.state else {
-            return;
-        };
-        *confirms = confirms.saturating_sub(1);
         if lost && publication.mandatory {
-            acks.reject(request.tag, false);
-        } else if *confirms == 0 {
-            acks.ack(request.tag);
+            self.settle(key, 0, Verdict::Reject, acks);
         } else {
-            return;
+            self.settle(key, confirms.saturating_sub(1), verdict, acks);
         }
-        self.requests.remove(key);
     }
 
-    /// Takes no more tasks: those that are held go back to the queue. The pool hands back those that wait.
+    /// Takes no more tasks: those that wait here go back to the queue. The pool hands back those that wait there.
     pub(super) fn close(&mut self, acks: &mut Acks) {
         self.closing = true;
         self.held.clear();
-        let mut keys = self.keys(|request| request.state == State::Held);
+        self.rates.clear();
+        let mut keys = self.keys(|request| matches!(request.state, State::Held | State::Limited));
         keys.extend(self.parked.drain(..).map(|job| Key::from(job.key.0)));
         for key in keys {
-            if let Some(request) = self.requests.remove(key) {
-                acks.reject(request.tag, true);
+            if let Some(request) = self.requests.get_mut(key)
+                && request.state == State::Held
+            {
+                request.alarm = None; // it went with all that were held
             }
+            self.clear_alarm(key);
+            self.settle(key, 0, Verdict::Requeue, acks);
         }
     }
 
-    /// Takes running tasks away from their children, as Celery's cold shutdown does: a late message goes back to
-    /// the queue; of an early one, which the broker has forgotten, the client hears RETRY.
-    pub(super) fn cancel_running(&mut self, acks: &mut Acks, producer: &mut Producer) {
+    /// The pool is about to take running tasks away from their children, as Celery's cold shutdown does: once the
+    /// child is gone a late message goes back to the queue; of an early one, which the broker has forgotten, the client
+    /// hears RETRY.
+    pub(super) fn cancel_running(&mut self) {
         for key in self.keys(|request| matches!(request.state, State::Running { .. })) {
-            let Some(request) = self.requests.get_mut(key) else {
-                continue;
-            };
-            request.state = State::Cancelled;
-            if request.acks_late {
-                acks.reject(request.tag, true);
-            } else {
-                self.reporter
-                    .report(request, &Ending::Cancelled, None, producer);
+            self.clear_alarm(key);
+            if let Some(request) = self.requests.get_mut(key)
+                && let State::Running { pid, .. } = request.state
+            {
+                request.state = State::Ending {
+                    pid,
+                    cause: Cause::Cancelled,
+                };
             }
         }
     }
@@ -288,5 +407,48 @@ impl Tasks {
             .filter(wanted)
             .map(|(key, _)| key)
             .collect()
+    }
+}
+
+/// The event for a child's answer.
+fn note_answer(events: &mut TaskEvents, request: &Request, done: Done) {
+    let exception = done.exception.unwrap_or_default();
+    let traceback = done.traceback.unwrap_or_default();
+    let what = match done.outcome {
+        Outcome::Success => What::Succeeded {
+            result: done.result.unwrap_or_default(),
+            runtime: done.runtime,
+        },
+        Outcome::Retry => What::Retried {
+            exception,
+            traceback,
+        },
+        Outcome::Ignored => return,
+        Outcome::Rejected if done.requeue => return,
+        // A task that is rejected for good has failed, says Celery since 5.6.2.
+        Outcome::Rejected | Outcome::Failure => What::Failed {
+            exception,
+            traceback,
+        },
+    };
+    events.note(&request.id, || what);
+}
+
+/// The event for a task that we have ended.
+fn happened(cause: Cause) -> What {
+    let revoked = |terminated, signal, expired| What::Revoked {
+        terminated,
+        signal,
+        expired,
+    };
+    match cause {
+        Cause::Cancelled => What::Cancelled,
+        Cause::Expired => revoked(false, None, true),
+        Cause::Revoked => revoked(false, None, false),
+        Cause::Terminated(signal) => revoked(true, Some(signal), false),
+        Cause::TimedOut(limit) => What::Failed {
+            exception: Exception::time_limit_exceeded(limit).repr(),
+            traceback: String::new(),
+        },
     }
 }

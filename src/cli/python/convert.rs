@@ -11,7 +11,9 @@ use crate::link::BrokerUrl;
 use crate::message::headers;
 use crate::message::task::Accept;
 use crate::pool::python::{self as report, Report, TaskReport};
-use crate::worker::{Binding, Exchange, Queue, Registry, ResultBackend, Settings, TaskOptions};
+use crate::worker::{
+    Binding, Exchange, LifeSettings, Limits, Queue, Registry, ResultBackend, Settings, TaskOptions,
+};
 
 /// kombu's names of the transport that main speaks.
 const AMQP: [&str; 4] = ["amqp", "amqps", "pyamqp", "librabbitmq"];
@@ -49,7 +51,25 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         },
         listeners: report.receivers.iter().cloned().collect(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
+        life: life(report),
     })
+}
+
+/// How tasks live and end.
+fn life(report: &Report) -> LifeSettings {
+    let (worker, settings) = (&report.worker, &report.settings);
+    LifeSettings {
+        limits: Limits {
+            soft: seconds(worker.soft_time_limit),
+            hard: seconds(worker.time_limit),
+        },
+        soft_shutdown_timeout: settings
+            .seconds("worker_soft_shutdown_timeout")
+            .unwrap_or_default(),
+        soft_shutdown_on_idle: settings.flag("worker_enable_soft_shutdown_on_idle") == Some(true),
+        disable_rate_limits: settings.flag("worker_disable_rate_limits") == Some(true),
+        ..LifeSettings::default()
+    }
 }
 
 fn urls(texts: &[String]) -> Result<Vec<BrokerUrl>, String> {

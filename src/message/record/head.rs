@@ -200,6 +200,8 @@ pub enum About<'a> {
     Lost {
         /// The text of Celery's `WorkerLostError`.
         text: &'a str,
+        /// It is not to be handed back, whatever the task says: it has done this too often.
+        last: bool,
     },
     /// The task has run into its hard time limit.
     TimedOut {

@@ -1,7 +1,6 @@
 //! Exceptions in results, and those that main itself reports.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::time::Duration;
 
 use super::Members;
@@ -19,10 +18,9 @@ pub struct Exception<'a> {
 }
 
 impl Exception<'static> {
-    /// The child that ran the job ended: `exit` reads like `signal 9 (SIGKILL)` or `exitcode 1`.
-    pub fn worker_lost(exit: impl Display, job: u64) -> Self {
-        let text = format!("Worker exited prematurely: {exit} Job: {job}.");
-        Self::known("WorkerLostError", BILLIARD, &quoted(&text))
+    /// The child that ran the job ended; the text says how.
+    pub fn worker_lost(text: &str) -> Self {
+        Self::known("WorkerLostError", BILLIARD, &quoted(text))
     }
 
     /// The child was killed because the task ran longer than its hard limit.

@@ -71,7 +71,7 @@ fn only_final_states_have_a_date() {
 fn words_what_main_reports_as_celery_does() {
     let table = [
         (
-            Exception::worker_lost("signal 9 (SIGKILL)", 3),
+            Exception::worker_lost("Worker exited prematurely: signal 9 (SIGKILL) Job: 3."),
             "WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 3.')",
         ),
         (

@@ -72,11 +72,13 @@ class Clerk:
 
     def lost(self, note, record):
         request = self.request(record)
+        if note["last"]:
+            request.task.reject_on_worker_lost = request.task.retry_on_worker_lost = False  # in this process
         try:
             raise WorkerLostError(note["text"])
         except WorkerLostError:
             request.on_failure(ExceptionInfo())
-        return request.verdict
+        return "reject" if note["last"] else request.verdict
 
     def timed_out(self, note, record):
         request = self.request(record)

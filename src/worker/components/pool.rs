@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use crate::boot::{Progress, Step, StepError};
 use crate::hub::{Hub, Interest, Mode, Next};
 use crate::pool::{self, PoolEvent, PoolSettings, PoolSource};
-use crate::sys::signal::Signal;
 use crate::util::slots::Key;
 use crate::worker::Worker;
 
@@ -71,10 +70,10 @@ impl Step<Worker> for Pool {
     }
 
     fn terminate(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
-        cx.tasks
-            .cancel_running(&mut cx.consumer.acks, &mut cx.producer);
+        cx.tasks.cancel_running();
+        let term = cx.settings.pool_term();
         if let Some(pool) = &mut cx.pool.pool {
-            pool.terminate(Signal::SIGTERM, hub.now());
+            pool.terminate(term, hub.now());
         }
         Ok(Progress::Pending)
     }
@@ -122,8 +121,8 @@ impl Worker {
             ..
         } = self;
         match event {
-            PoolEvent::Assigned { job, pid, .. } => {
-                tasks.assigned(job, pid, &mut consumer.acks, producer);
+            PoolEvent::Assigned { job, pid, at } => {
+                tasks.assigned(job, pid, at, &mut consumer.acks, producer);
             }
             PoolEvent::Finished { job, finish } => {
                 tasks.finished(job, finish, &mut consumer.acks, producer);

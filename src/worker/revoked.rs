@@ -1,0 +1,256 @@
+//! What was revoked: tasks by id, and by the stamps they carry.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+use super::Worker;
+use super::request::{Cause, Request, State};
+use crate::hub::Hub;
+use crate::pool::JobKey;
+use crate::sys::clock;
+use crate::sys::signal::Signal;
+use crate::util::limited_set::LimitedSet;
+use crate::util::slots::Key;
+
+/// How many ids are remembered (`CELERY_WORKER_REVOKES_MAX`).
+pub const REVOKES_MAX: usize = 50_000;
+
+/// How long an id is remembered (`CELERY_WORKER_REVOKE_EXPIRES`).
+pub const REVOKE_EXPIRES: Duration = Duration::from_secs(10_800);
+
+/// The revoked tasks. Ids are forgotten when they are too old or too many; stamps are kept, as in Celery.
+#[derive(Clone, Debug)]
+pub struct Revoked {
+    ids: LimitedSet<String>,
+    stamps: BTreeMap<String, Vec<Value>>,
+}
+
+impl Revoked {
+    /// Nothing revoked; at most `most` ids, each for `age`.
+    pub fn new(most: usize, age: Duration) -> Self {
+        Self {
+            ids: LimitedSet::new(most, age),
+            stamps: BTreeMap::new(),
+        }
+    }
+
+    /// Revokes an id, as of `at`; ids from elsewhere are as old as they are there. Whether that is news.
+    pub fn insert(&mut self, id: &str, at: SystemTime, now: SystemTime) -> bool {
+        self.ids.insert(id.to_owned(), at, now)
+    }
+
+    /// Revokes every task whose stamp `name` has one of these values.
+    pub fn insert_stamps(&mut self, name: &str, values: impl IntoIterator<Item = Value>) {
+        let known = self.stamps.entry(name.to_owned()).or_default();
+        for value in values {
+            if !known.contains(&value) {
+                known.push(value);
+            }
+        }
+    }
+
+    /// Whether this id is revoked.
+    pub fn contains(&self, id: &str, now: SystemTime) -> bool {
+        self.ids.contains(id, now)
+    }
+
+    /// Whether a task is revoked by id or by one of its stamps.
+    pub fn covers(&self, request: &Request, now: SystemTime) -> bool {
+        self.contains(&request.id, now) || self.revoking_stamp(&request.stamps).is_some()
+    }
+
+    /// The first of these stamps, as name and value, that revokes.
+    pub fn revoking_stamp<'a>(
+        &self,
+        stamps: &'a Map<String, Value>,
+    ) -> Option<(&'a str, &'a Value)> {
+        stamps.iter().find_map(|(name, value)| {
+            let revoked = self.stamps.get(name)?;
+            let one = match value {
+                Value::Array(values) => values.iter().find(|value| revoked.contains(value))?,
+                value => revoked.contains(value).then_some(value)?,
+            };
+            Some((name.as_str(), one))
+        })
+    }
+
+    /// The ids, oldest first, without those that are too old (`inspect revoked`, and what peers are told).
+    pub fn ids(&mut self, now: SystemTime) -> impl Iterator<Item = (&str, SystemTime)> {
+        self.ids.forget(now);
+        self.ids.iter().map(|(id, at)| (id.as_str(), at))
+    }
+
+    /// The revoked stamps by name.
+    pub fn stamps(&self) -> &BTreeMap<String, Vec<Value>> {
+        &self.stamps
+    }
+}
+
+impl Default for Revoked {
+    fn default() -> Self {
+        Self::new(REVOKES_MAX, REVOKE_EXPIRES)
+    }
+}
+
+impl Worker {
+    /// Revokes tasks by id (Celery's `revoke` and `terminate`).
+    ///
+    /// What has not begun is discarded at once: its message is acknowledged, its result is REVOKED, wherever it waits.
+    /// What runs goes on, unless `terminate` names a signal to end it by; no other task can be hit by that. Gives the ids
+    /// of those that run and are sent it.
+    pub fn revoke(
+        &mut self,
+        ids: &[String],
+        terminate: Option<Signal>,
+        hub: &mut Hub<Self>,
+    ) -> Vec<String> {
+        let now = clock::wall();
+        for id in ids {
+            self.tasks.revoked.insert(id, now, now);
+        }
+        self.withdraw_all(|request, _| ids.contains(&request.id), terminate, hub)
+    }
+
+    /// Revokes every task with one of these stamps; otherwise as [`revoke`](Self::revoke).
+    pub fn revoke_stamped(
+        &mut self,
+        stamps: &Map<String, Value>,
+        terminate: Option<Signal>,
+        hub: &mut Hub<Self>,
+    ) -> Vec<String> {
+        for (name, value) in stamps {
+            let values = match value {
+                Value::Array(values) => values.clone(),
+                value => vec![value.clone()],
+            };
+            self.tasks.revoked.insert_stamps(name, values);
+        }
+        let is_meant = |request: &Request, revoked: &Revoked| {
+            revoked.revoking_stamp(&request.stamps).is_some()
+        };
+        self.withdraw_all(is_meant, terminate, hub)
+    }
+
+    fn withdraw_all(
+        &mut self,
+        is_meant: impl Fn(&Request, &Revoked) -> bool,
+        terminate: Option<Signal>,
+        hub: &mut Hub<Self>,
+    ) -> Vec<String> {
+        let revoked = &self.tasks.revoked;
+        let meant = |(_, request): &(Key, &Request)| is_meant(request, revoked);
+        let keys: Vec<Key> = self
+            .tasks
+            .requests
+            .iter()
+            .filter(meant)
+            .map(|(key, _)| key)
+            .collect();
+        let mut terminated = Vec::new();
+        for key in keys {
+            terminated.extend(match terminate {
+                Some(signal) if self.is_running(key) => self.terminate(key, signal, hub),
+                _ => {
+                    self.withdraw(key, Cause::Revoked, hub);
+                    None
+                }
+            });
+        }
+        self.handle_pool_events(hub);
+        terminated
+    }
+
+    fn is_running(&self, key: Key) -> bool {
+        let request = self.tasks.requests.get(key);
+        request.is_some_and(|request| matches!(request.state, State::Running { .. }))
+    }
+
+    /// Ends a task that runs. What its child has written is heard first, and it is given nothing in between.
+    fn terminate(&mut self, key: Key, signal: Signal, hub: &mut Hub<Self>) -> Option<String> {
+        let pool = self.pool.pool.as_mut()?;
+        if !pool.kill_job(JobKey(key.into()), signal, hub.now()) {
+            return None; // it has just ended
+        }
+        self.tasks.clear_alarm(key);
+        let request = self.tasks.requests.get_mut(key)?;
+        if let State::Running { pid, .. } = request.state {
+            let cause = Cause::Terminated(signal as i32);
+            request.state = State::Ending { pid, cause };
+            log::info!("Terminating {} ({})", request.id, signal.as_str());
+        }
+        Some(request.id.clone())
+    }
+
+    /// Settles a task that no child has begun, wherever it waits. One that runs is left alone.
+    pub(super) fn withdraw(&mut self, key: Key, cause: Cause, hub: &mut Hub<Self>) {
+        let Self {
+            tasks,
+            consumer,
+            producer,
+            pool,
+            ..
+        } = self;
+        let Some(request) = tasks.requests.get_mut(key) else {
+            return;
+        };
+        let job_key = JobKey(key.into());
+        let waited = match request.state {
+            State::Held => {
+                let alarm = request.alarm.take();
+                alarm
+                    .and_then(|alarm| tasks.held.cancel(alarm))
+                    .map(|held| held.job)
+            }
+            State::Limited => tasks.rates.remove(&request.task, job_key),
+            State::Waiting => {
+                let place = tasks.parked.iter().position(|job| job.key == job_key);
+                match place.and_then(|place| tasks.parked.remove(place)) {
+                    Some(job) => Some(job),
+                    None => {
+                        let pool = pool.pool.as_mut();
+                        if !pool.is_some_and(|pool| pool.cancel(job_key)) {
+                            return; // a child was given it
+                        }
+                        None // it was kept when it went to the pool
+                    }
+                }
+            }
+            State::Running { .. } | State::Ending { .. } | State::Publishing { .. } => return,
+        };
+        if let Some(job) = &waited {
+            tasks.keep_for_clerk(job);
+        }
+        tasks.clear_alarm(key);
+        tasks.discard(key, cause, &mut consumer.acks, producer);
+        self.handle_pool_events(hub);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stamp_is_looked_at_and_each_of_its_values() {
+        let mut revoked = Revoked::default();
+        revoked.insert_stamps("customer", ["a".into(), "b".into()]);
+        revoked.insert_stamps("batch", [7.into()]);
+        let stamps = |json: &str| serde_json::from_str::<Map<String, Value>>(json).unwrap();
+        for (json, hit) in [
+            (r#"{"customer": "b"}"#, true),
+            (r#"{"customer": ["x", "a"]}"#, true),
+            (r#"{"customer": "x", "batch": 7}"#, true),
+            (r#"{"customer": "x", "batch": 8}"#, false),
+            (r#"{"other": "a"}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(
+                revoked.revoking_stamp(&stamps(json)).is_some(),
+                hit,
+                "{json}"
+            );
+        }
+    }
+}
