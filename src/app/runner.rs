@@ -41,6 +41,16 @@ impl<S: FnMut(ChildName)> Runner<S> {
             let exception = Exception::new("NotRegistered", name).module("celery.exceptions");
             return Err(exception.into());
         };
+        if let Some(how) = context
+            .headers()
+            .get("compression")
+            .filter(|how| !how.is_null())
+        {
+            let text = format!("the body is compressed ({how}), which native tasks do not read");
+            return Err(Exception::new("DecodeError", text)
+                .module("kombu.exceptions")
+                .into());
+        }
         let scanned = body::Arguments::scan(body)?;
         let arguments = Arguments::new(scanned.args, scanned.kwargs);
         if scanned.oddity.is_some() {
