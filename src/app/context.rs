@@ -1,13 +1,15 @@
 //! What a running task may know about its call.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::error::Retry;
+use super::error::{Exception, Retry, TaskResult};
 use crate::message::json::Raw;
 use crate::message::moment;
 use crate::message::record::JobHead;
+use crate::sys::clock;
 
 /// The call a task is running for; lent to the task function.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,14 @@ pub struct Context {
     delivery_info: DeliveryInfo,
     correlation_id: Option<String>,
     reply_to: Option<String>,
+    /// When the soft time limit is reached.
+    soft_deadline: Option<Instant>,
+}
+
+/// What main adds to a job.
+#[derive(Default, Deserialize)]
+struct Options {
+    soft_limit: Option<f64>,
 }
 
 /// How the broker delivered the message.
@@ -63,6 +73,7 @@ impl Context {
             },
             correlation_id: job.properties.correlation_id.clone(),
             reply_to: job.properties.reply_to.clone(),
+            soft_deadline: soft_deadline(job),
             ..Self::default()
         };
         for (name, value) in Raw::parse(headers)
@@ -189,6 +200,34 @@ impl Context {
         self.ignore_result
     }
 
+    /// How long until the soft time limit; nothing is left once it is exceeded. `None`: there is no limit.
+    ///
+    /// The clock is the child's own, so the limit is exact and never another task's.
+    pub fn time_left(&self) -> Option<Duration> {
+        let deadline = self.soft_deadline?;
+        Some(deadline.saturating_duration_since(clock::now()))
+    }
+
+    /// Whether the task has run longer than its soft time limit, and should come to an end.
+    pub fn soft_limit_exceeded(&self) -> bool {
+        self.time_left() == Some(Duration::ZERO)
+    }
+
+    /// Fails the task once its soft time limit is exceeded, as Python's tasks fail when they do not catch
+    /// `SoftTimeLimitExceeded`: `context.check_soft_limit()?` in the loop of a long task is all that it takes.
+    ///
+    /// # Errors
+    /// `SoftTimeLimitExceeded` from then on.
+    #[track_caller]
+    pub fn check_soft_limit(&self) -> TaskResult<()> {
+        if self.soft_limit_exceeded() {
+            let mut exception = Exception::new("SoftTimeLimitExceeded", Value::Null);
+            exception.args.clear();
+            return Err(exception.module("billiard.exceptions").into());
+        }
+        Ok(())
+    }
+
     /// A wish to run this call again, to be returned as the task's error: `Err(context.retry())?`.
     ///
     /// Without more it runs after the task's `default_retry_delay`, and at most `max_retries` times.
@@ -196,4 +235,10 @@ impl Context {
     pub fn retry(&self) -> Retry {
         Retry::new()
     }
+}
+
+fn soft_deadline(job: &JobHead<'_>) -> Option<Instant> {
+    let options: Options = serde_json::from_str(job.options?.get()).ok()?;
+    let limit = Duration::try_from_secs_f64(options.soft_limit?).ok()?;
+    clock::now().checked_add(limit)
 }

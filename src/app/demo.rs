@@ -71,13 +71,14 @@ struct Sleep {
 }
 
 /// `demo.sleep(seconds)`: the seconds, later.
-fn sleep(_: &Context, Sleep { seconds }: Sleep) -> TaskResult<f64> {
+fn sleep(context: &Context, Sleep { seconds }: Sleep) -> TaskResult<f64> {
     let Ok(duration) = Duration::try_from_secs_f64(seconds) else {
         return Err(python("ValueError", "sleep length must be non-negative"));
     };
     // The rule against sleeping is for processes with a Hub; this is a child with one job.
     #[allow(clippy::disallowed_methods)]
-    std::thread::sleep(duration);
+    std::thread::sleep(duration.min(context.time_left().unwrap_or(duration)));
+    context.check_soft_limit()?;
     Ok(seconds)
 }
 

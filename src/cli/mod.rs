@@ -13,6 +13,8 @@ mod call;
 mod client;
 mod environment;
 pub mod log;
+mod pidfile;
+mod program;
 mod python;
 mod usage;
 mod values;
@@ -26,6 +28,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::app::App;
+use crate::worker::Left;
+use program::Program;
 
 /// What `--version` prints and the banner shows, in the form of Celery's `5.7.0 (collider)`.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (celeriac)");
@@ -44,12 +48,13 @@ pub fn main() -> ExitCode {
 
 /// The same command line around the tasks of `app`.
 pub(crate) fn run(app: App) -> ExitCode {
+    let program = Program::of_this_process();
     let line: Vec<OsString> = std::env::args_os().collect();
     if let Some(invocation) = python::claim(line.get(1..).unwrap_or_default(), &app) {
-        return invocation.run();
+        return invocation.run(program);
     }
     match Cli::try_parse_from(&line) {
-        Ok(cli) => execute(cli, &line, app),
+        Ok(cli) => execute(cli, &line, app, program),
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             let _ = error.print();
             ExitCode::SUCCESS
@@ -136,6 +141,7 @@ struct Setting<'a> {
     global: Global,
     line: &'a [OsString],
     app: App,
+    program: Program,
 }
 
 impl Setting<'_> {
@@ -164,11 +170,12 @@ impl Setting<'_> {
     }
 }
 
-fn execute(cli: Cli, line: &[OsString], app: App) -> ExitCode {
+fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode {
     let setting = Setting {
         global: cli.global,
         line,
         app,
+        program,
     };
     if setting.global.version {
         println!("{VERSION}");
@@ -189,4 +196,14 @@ fn execute(cli: Cli, line: &[OsString], app: App) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Ends the command of a worker that has left: with its status, or by beginning anew.
+fn leave(left: Left, program: Program) -> ExitCode {
+    if left.restart {
+        let error = program.begin_anew();
+        eprintln!("Error: cannot be executed anew: {error}");
+        return ExitCode::from(FAILURE);
+    }
+    ExitCode::from(left.status)
 }

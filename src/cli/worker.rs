@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::ArgAction;
 use clap::builder::PossibleValuesParser;
 
 use super::banner::{self, Banner};
 use super::log::{self, Level};
+use super::pidfile::{PidFile, Refusal};
 use super::{FAILURE, Setting, VERSION, environment};
 use crate::app::runner::Runner;
 use crate::app::{App, demo};
@@ -18,10 +21,12 @@ use crate::link::BrokerUrl;
 use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
-use crate::worker::{self, LifeSettings, Queue, ResultBackend, Settings, node_name};
+use crate::worker::{self, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name};
 
 /// Celery's `worker_prefetch_multiplier`.
 const PREFETCH_MULTIPLIER: u32 = 4;
+/// Another worker has the pid file (`EX_CANTCREAT`).
+const CANNOT_CREATE: u8 = 73;
 /// The name of the main process in the log.
 const MAIN_PROCESS: &str = "MainProcess";
 /// The result backend that keeps nothing, as Celery writes it.
@@ -104,9 +109,90 @@ pub(super) struct Arguments {
           value_parser = PossibleValuesParser::new(["prefork"]), value_name = "POOL")]
     pool: String,
 
+    #[command(flatten)]
+    life: Life,
+
     /// Serve the demonstration tasks as well: demo.add, demo.mul, demo.echo, demo.sleep, demo.noop, demo.fail, demo.retry, demo.crash
     #[arg(long)]
     demo: bool,
+}
+
+/// How tasks and the worker live and end.
+#[derive(Debug, clap::Args)]
+struct Life {
+    /// Seconds after which the child of a task is killed, where message and task say nothing
+    #[arg(
+        long,
+        env = "CELERY_WORKER_TIME_LIMIT",
+        hide_env_values = true,
+        value_name = "SECONDS"
+    )]
+    time_limit: Option<f64>,
+
+    /// Seconds after which a task is told to end, where message and task say nothing
+    #[arg(
+        long,
+        env = "CELERY_WORKER_SOFT_TIME_LIMIT",
+        hide_env_values = true,
+        value_name = "SECONDS"
+    )]
+    soft_time_limit: Option<f64>,
+
+    /// Replace a child after so many tasks
+    #[arg(
+        long,
+        env = "CELERY_WORKER_MAX_TASKS_PER_CHILD",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    max_tasks_per_child: Option<u32>,
+
+    /// Replace a child that uses more KiB of memory, once its task has ended
+    #[arg(
+        long,
+        env = "CELERY_WORKER_MAX_MEMORY_PER_CHILD",
+        hide_env_values = true,
+        value_name = "KIB"
+    )]
+    max_memory_per_child: Option<u64>,
+
+    /// How often one task may cost its child's life before it is handed back no more; 0 for any number
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    max_worker_lost: u32,
+
+    /// Seconds that a cold shutdown leaves to running tasks
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    soft_shutdown_timeout: f64,
+
+    /// Write the process id to this file, and run only once on it
+    #[arg(
+        long,
+        env = "CELERY_WORKER_PIDFILE",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    pidfile: Option<String>,
+}
+
+impl Life {
+    fn settings(&self) -> LifeSettings {
+        let limit = |seconds: Option<f64>| {
+            let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            limit.filter(|limit| !limit.is_zero())
+        };
+        LifeSettings {
+            limits: Limits {
+                soft: limit(self.soft_time_limit),
+                hard: limit(self.time_limit),
+            },
+            max_worker_lost: Some(self.max_worker_lost).filter(|most| *most > 0),
+            max_memory_per_child: self
+                .max_memory_per_child
+                .map(|kib| kib.saturating_mul(1024)),
+            soft_shutdown_timeout: limit(Some(self.soft_shutdown_timeout)).unwrap_or_default(),
+            ..LifeSettings::default()
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -168,6 +254,10 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
     let log_settings = log.settings(level, colour, 0)?;
     let greeting = (!setting.global.quiet).then(|| greeting(&settings, &setting.app, level));
 
+    let pidfile = match pidfile(arguments, &settings.node_name)? {
+        Ok(pidfile) => pidfile,
+        Err(code) => return Ok(code),
+    };
     let metadata = setting.app.registry().metadata();
     let runner = Runner::new(setting.app.into_registry(), move |name: ChildName| {
         // Without its log a child still works, and what it has to say reaches main.
@@ -185,8 +275,9 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
         print!("{greeting}");
         let _ = std::io::stdout().flush(); // a closed terminal is no reason not to work
     }
-    let status = worker::run(settings, metadata, zygote).map_err(|error| error.to_string())?;
-    Ok(ExitCode::from(status))
+    let left = worker::run(settings, metadata, zygote).map_err(|error| error.to_string())?;
+    drop(pidfile);
+    Ok(super::leave(left, setting.program))
 }
 
 /// What the worker is told: options, environment and app together.
@@ -217,12 +308,12 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
             0 => PREFETCH_MULTIPLIER,
             given => given.into(),
         },
-        max_tasks_per_child: None,
+        max_tasks_per_child: arguments.life.max_tasks_per_child.and_then(NonZeroU32::new),
         queues: arguments.queues.iter().map(Queue::named).collect(),
         accept: Accept::default(),
         listeners: BTreeSet::new(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
-        life: LifeSettings::default(),
+        life: arguments.life.settings(),
     })
 }
 
@@ -271,6 +362,23 @@ impl LogFile {
             file,
             colour,
         })
+    }
+}
+
+/// The pid file, if one is wanted; the exit status where another worker has it.
+fn pidfile(arguments: &Arguments, node: &str) -> Result<Result<Option<PidFile>, ExitCode>, String> {
+    let Some(pattern) = &arguments.life.pidfile else {
+        return Ok(Ok(None));
+    };
+    let path =
+        node_name::expand_file(pattern, node, 0).map_err(|error| format!("pid file: {error}"))?;
+    match PidFile::create(PathBuf::from(&path)) {
+        Ok(file) => Ok(Ok(Some(file))),
+        Err(Refusal::Taken(text)) => {
+            eprintln!("{text}");
+            Ok(Err(ExitCode::from(CANNOT_CREATE)))
+        }
+        Err(Refusal::Io(error)) => Err(format!("pid file {path}: {error}")),
     }
 }
 

@@ -251,6 +251,15 @@ impl Pool {
         true
     }
 
+    /// Has another child take the place of this one, which stops once it has no job. False when there is no such child,
+    /// or it is on its way out already.
+    pub fn replace_child(&mut self, name: ChildName, now: Instant) -> bool {
+        let child = self.child_named(name);
+        let replaced = child.is_some_and(|child| self.scheduler.replace(child));
+        self.advance(now);
+        replaced
+    }
+
     /// Sets how many children there should be. Surplus children stop once they are idle.
     pub fn resize(&mut self, concurrency: usize, now: Instant) {
         self.scheduler.resize(concurrency);

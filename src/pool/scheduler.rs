@@ -289,6 +289,20 @@ impl<P, J> Scheduler<P, J> {
         self.waiting.remove(position)
     }
 
+    /// Another child is to take the place of this one, which goes once it has no job. False when it is on its way out
+    /// already, or has not come up yet.
+    pub fn replace(&mut self, child: Key) -> bool {
+        let Some(member) = self.children.get(child).filter(|member| member.counted) else {
+            return false;
+        };
+        match member.state {
+            State::Idle => self.retire(child),
+            State::Busy(_) => drop(self.withdraw(child)),
+            State::Starting | State::Retiring | State::Stopping => return false,
+        }
+        true
+    }
+
     /// Sets how many children there should be. Surplus children are told to stop: idle ones now, others
     /// when their job is done.
     pub fn resize(&mut self, target: usize) {

@@ -389,7 +389,7 @@ impl Pool {
         self.find(|child| child.pid == Some(pid))
     }
 
-    fn child_named(&self, name: ChildName) -> Option<Key> {
+    pub(super) fn child_named(&self, name: ChildName) -> Option<Key> {
         self.find(|child| child.name == name)
     }
 

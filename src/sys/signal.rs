@@ -131,6 +131,18 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<()> {
     Ok(killpg(leader.into(), signal)?)
 }
 
+/// Sends the real-time signal `SIGRTMIN + offset`, which has no name, to one process.
+///
+/// # Errors
+/// As [`kill`], and `EINVAL` beyond the last signal.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub fn kill_real_time(pid: Pid, offset: i32) -> io::Result<()> {
+    // SAFETY: kill takes two numbers and touches no memory of ours.
+    nix::Error::result(unsafe { libc::kill(pid.raw(), libc::SIGRTMIN() + offset) })?;
+    Ok(())
+}
+
 /// The name of signal `number`, such as `SIGKILL`, or `None` when it has none.
 ///
 /// As Python names them (of the real-time signals only the first and the last), where billiard

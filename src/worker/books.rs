@@ -121,7 +121,7 @@ impl Worker {
         let (how, exit_code) = match phase {
             Phase::Warm => ("Warm", self.shutdown.exit_code()),
             Phase::Cold => ("Cold", 1),
-            Phase::Running | Phase::Ending | Phase::Hard => return,
+            Phase::Running | Phase::Soft | Phase::Ending | Phase::Hard => return,
         };
         let shutting_down = (signal.as_str(), how, exit_code);
         self.tell_of_signal("worker_shutting_down", Some(shutting_down));

@@ -20,7 +20,6 @@ use crate::hub::{Hub, Next, Ready};
 use crate::link::{self, Link, LinkEvent, Turn};
 use crate::pool::zygote::Zygote;
 use crate::pool::{Finish, Job};
-use crate::sys::signal::Signal;
 use crate::util::random::Random;
 
 /// The parts of a worker, each the one owner of its state, and what ties them together.
@@ -39,6 +38,8 @@ pub struct Worker {
     pub(super) blueprint: Blueprint<Self>,
     pub(super) consumer_blueprint: Blueprint<Self>,
     pub(super) shutdown: Shutdown,
+    /// It says from time to time what it waits for, on its way out.
+    pub(super) reminding: bool,
     alarm: Alarm,
 }
 
@@ -75,6 +76,7 @@ impl Worker {
             blueprint: components::blueprint()?,
             consumer_blueprint: consumer::blueprint()?,
             shutdown: Shutdown::new(settings.remap_sigterm),
+            reminding: false,
             alarm: Alarm::default(),
             settings,
         })
@@ -105,41 +107,13 @@ impl Worker {
             .map_err(StepError::new)
     }
 
-    /// One of the signals that main listens to.
-    pub(super) fn handle_signal(&mut self, signal: Signal, hub: &mut Hub<Self>) {
-        if signal == Signal::SIGCHLD {
-            return self.reap(hub);
-        }
-        let order = self.shutdown.handle(signal);
-        for line in order.say {
-            super::say(line);
-        }
-        if let Some(phase) = order.enter {
-            self.announce_shutdown(signal, phase);
-        }
-        match order.enter {
-            Some(Phase::Warm) => self.blueprint.stop(),
-            Some(Phase::Cold) => self.blueprint.terminate(),
-            Some(Phase::Hard) => hub.stop(),
-            Some(Phase::Running | Phase::Ending) | None => return,
-        }
-        self.advance(hub);
-    }
-
-    /// Leaves in order, for the worker's own reasons.
-    pub(super) fn leave(&mut self, exit_code: u8, hub: &mut Hub<Self>) {
-        self.shutdown.leave(exit_code);
-        self.blueprint.stop();
-        self.advance(hub);
-    }
-
     fn give_up(&mut self, reason: &str, hub: &mut Hub<Self>) {
         log::error!(target: CRITICAL, "Unrecoverable error: {reason}");
         self.leave(1, hub);
     }
 
     /// Every process that has ended, ours or adopted.
-    fn reap(&mut self, hub: &mut Hub<Self>) {
+    pub(super) fn reap(&mut self, hub: &mut Hub<Self>) {
         while let Ok(Some((pid, exit))) = crate::sys::process::reap() {
             let pool = self.pool.pool.as_mut();
             if !pool.is_some_and(|pool| pool.handle_exit(pid, exit, hub.now())) {

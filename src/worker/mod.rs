@@ -25,7 +25,8 @@
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
 //! | `refusals` | the log's words for messages that cannot be run |
 //! | `gather` | how long a busy worker gathers what it has to tell the broker |
-//! | `shutdown` | what signals ask for |
+//! | `shutdown`, `leaving` | what signals ask for, and how it is done |
+//! | `memory` | children that use too much |
 
 pub mod acks;
 mod books;
@@ -34,8 +35,10 @@ mod consumer;
 mod context;
 mod extensions;
 mod gather;
+mod leaving;
 mod limits;
 mod losses;
+mod memory;
 pub mod node_name;
 mod options;
 pub mod outbox;
@@ -78,13 +81,22 @@ pub use tasks::Tasks;
 /// How long the worker waits before it opens a channel again that the broker has closed.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a worker until it is told to stop; gives the exit status.
+/// How a worker has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The exit status.
+    pub status: u8,
+    /// The program is to be executed anew (HUP).
+    pub restart: bool,
+}
+
+/// Runs a worker until it is told to stop.
 ///
 /// `zygote` was started before anything else, by [`native::start`](crate::pool::native::start).
 ///
 /// # Errors
 /// When the event loop cannot be had, or does not go on.
-pub fn run(settings: Settings, registry: Registry, zygote: Zygote) -> Result<u8, RunError> {
+pub fn run(settings: Settings, registry: Registry, zygote: Zygote) -> Result<Left, RunError> {
     let mut hub = Hub::new()?;
     let seed = u64::from(process::current().raw().unsigned_abs()) ^ nanoseconds();
     let mut worker = Worker::new(settings, registry, zygote, seed, hub.now())?;
@@ -92,7 +104,10 @@ pub fn run(settings: Settings, registry: Registry, zygote: Zygote) -> Result<u8,
     worker.blueprint.start();
     hub.call_soon(Worker::advance);
     hub.run(&mut worker)?;
-    Ok(worker.shutdown.exit_code())
+    Ok(Left {
+        status: worker.shutdown.exit_code(),
+        restart: worker.shutdown.restarts(),
+    })
 }
 
 fn nanoseconds() -> u64 {

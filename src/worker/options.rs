@@ -18,7 +18,7 @@ pub struct TaskOptions {
     pub reject_on_worker_lost: bool,
     /// The child is killed when the task runs longer; a `timelimit` header of the message wins. Main enforces it.
     pub time_limit: Option<Duration>,
-    /// The child is told when the task runs longer. Native tasks have no exception to raise: main only logs it for now.
+    /// The task is told when it runs longer; a `timelimit` header of the message wins. A native task asks its context.
     pub soft_time_limit: Option<Duration>,
     /// At most so many starts: `"10/m"`, `"2/s"`, `"100/h"`. Kept by main's token buckets.
     pub rate_limit: Option<String>,

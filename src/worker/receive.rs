@@ -73,7 +73,8 @@ impl Tasks {
             self.discard(key, cause, acks, producer);
             return None;
         }
-        let job = match self.encode(JobKey(key.into()), &task, delivery) {
+        let options = self.job_options(key);
+        let job = match self.encode(JobKey(key.into()), &task, delivery, options.as_deref()) {
             Ok(record) => Job {
                 key: JobKey(key.into()),
                 record,
@@ -162,6 +163,7 @@ impl Tasks {
         key: JobKey,
         task: &TaskMessage<'_>,
         delivery: &Delivery<'_>,
+        options: Option<&str>,
     ) -> Result<Vec<u8>, record::WriteError> {
         let delivery_info = DeliveryInfo {
             exchange: delivery.exchange.to_string_lossy(),
@@ -178,12 +180,21 @@ impl Tasks {
             properties: &delivery.properties,
             delivery_info: &delivery_info,
             hostname: &self.node_name,
-            options: None,
+            options,
             body: &task.body,
         };
         job.encode(&mut record)?;
         self.typical_record = (record.len() - task.body.len()).next_multiple_of(256);
         Ok(record)
+    }
+
+    /// What a native child must know beside the message: its soft limit, since no signal tells it.
+    fn job_options(&self, key: Key) -> Option<String> {
+        if self.reporter.books.is_some() {
+            return None;
+        }
+        let soft = self.requests.get(key)?.limits.soft?.as_secs_f64();
+        Some(format!("{{\"soft_limit\":{soft}}}"))
     }
 
     /// The clerk of a Python app is told of tasks by their records.
@@ -194,7 +205,9 @@ impl Tasks {
         delivery: &Delivery<'_>,
     ) {
         if self.reporter.books.is_some() {
-            request.record = self.encode(JobKey(0), task, delivery).unwrap_or_default();
+            request.record = self
+                .encode(JobKey(0), task, delivery, None)
+                .unwrap_or_default();
         }
     }
 

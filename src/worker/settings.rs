@@ -81,8 +81,6 @@ pub struct LifeSettings {
     pub state_db: Option<PathBuf>,
     /// How long a cold shutdown waits for running tasks (`worker_soft_shutdown_timeout`); zero: not at all.
     pub soft_shutdown_timeout: Duration,
-    /// It waits even when nothing runs (`worker_enable_soft_shutdown_on_idle`).
-    pub soft_shutdown_on_idle: bool,
     /// Rate limits are not kept (`worker_disable_rate_limits`).
     pub disable_rate_limits: bool,
 }
@@ -97,7 +95,6 @@ impl Default for LifeSettings {
             revoke_expires: revoked::REVOKE_EXPIRES,
             state_db: None,
             soft_shutdown_timeout: Duration::ZERO,
-            soft_shutdown_on_idle: false,
             disable_rate_limits: false,
         }
     }

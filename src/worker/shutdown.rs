@@ -12,6 +12,8 @@ pub enum Phase {
     Running,
     /// No new tasks; those that run may finish.
     Warm,
+    /// As warm, but not for long: what still runs after the soft shutdown timeout is cancelled.
+    Soft,
     /// Running tasks were cancelled; their children are ending.
     Cold,
     /// As cold, and the next signal ends main at once.
@@ -36,6 +38,7 @@ pub struct Shutdown {
     exit_code: u8,
     interrupted: bool,
     remap_sigterm: bool,
+    restart: bool,
 }
 
 const WARM: &str = "worker: Warm shutdown (MainProcess)";
@@ -53,6 +56,7 @@ impl Shutdown {
             exit_code: 0,
             interrupted: false,
             remap_sigterm,
+            restart: false,
         }
     }
 
@@ -66,31 +70,56 @@ impl Shutdown {
         self.exit_code
     }
 
+    /// Whether the program is to be executed anew after all (HUP).
+    pub fn restarts(&self) -> bool {
+        self.restart
+    }
+
+    /// The soft shutdown timeout has passed: what still runs is cancelled.
+    pub fn run_out(&mut self) -> Order {
+        match self.phase {
+            Phase::Soft => self.enter(Phase::Cold, vec![COLD]),
+            _ => Order::default(),
+        }
+    }
+
     /// Leaves as a signal would ask, for the worker's own reasons, with `exit_code`.
     pub fn leave(&mut self, exit_code: u8) -> Order {
         self.exit_code = self.exit_code.max(exit_code);
         self.enter(Phase::Warm, vec![])
     }
 
-    /// One TERM, INT or QUIT; any other signal asks for nothing.
+    /// One TERM, INT, QUIT or HUP; any other signal asks for nothing.
     ///
     /// TERM is warm however often it comes. INT is warm, then cold, then "waiting", then hard; QUIT is
-    /// cold at once, then "waiting", then hard.
-    pub fn handle(&mut self, signal: Signal) -> Order {
+    /// cold at once, then "waiting", then hard. HUP is warm, and the program begins anew. With `patient`, because tasks
+    /// run and there is a soft shutdown timeout, cold waits that long first; one more signal ends the wait.
+    pub fn handle(&mut self, signal: Signal, patient: bool) -> Order {
         match signal {
+            Signal::SIGHUP => {
+                self.restart |= self.phase == Phase::Running;
+                self.enter(Phase::Warm, vec![])
+            }
             Signal::SIGTERM if !self.remap_sigterm => self.enter(Phase::Warm, vec![WARM]),
-            Signal::SIGINT if self.phase < Phase::Cold && !self.interrupted => {
+            Signal::SIGINT if self.phase < Phase::Soft && !self.interrupted => {
                 self.interrupted = true;
                 self.exit_code = 1;
                 self.enter(Phase::Warm, vec![AGAIN_COLD, WARM])
             }
-            Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM => self.escalate(signal),
+            Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM => {
+                self.restart = false;
+                self.escalate(signal, patient)
+            }
             _ => Order::default(),
         }
     }
 
-    fn escalate(&mut self, signal: Signal) -> Order {
+    fn escalate(&mut self, signal: Signal, patient: bool) -> Order {
         match self.phase {
+            Phase::Running | Phase::Warm if patient => {
+                self.exit_code = 0;
+                self.enter(Phase::Soft, vec![AGAIN_HARD])
+            }
             Phase::Running | Phase::Warm => {
                 self.exit_code = 0;
                 let verbose = signal != Signal::SIGINT;
@@ -101,8 +130,8 @@ impl Shutdown {
                 };
                 self.enter(Phase::Cold, say)
             }
-            Phase::Cold if signal == Signal::SIGTERM => Order::default(),
-            Phase::Cold => self.enter(Phase::Ending, vec![WAITING, COLD]),
+            Phase::Soft | Phase::Cold if signal == Signal::SIGTERM => Order::default(),
+            Phase::Soft | Phase::Cold => self.enter(Phase::Ending, vec![WAITING, COLD]),
             Phase::Ending | Phase::Hard => self.enter(Phase::Hard, vec![]),
         }
     }
@@ -124,7 +153,7 @@ mod tests {
         let phases = signals
             .iter()
             .map(|signal| {
-                shutdown.handle(*signal);
+                shutdown.handle(*signal, false);
                 shutdown.phase()
             })
             .collect();
@@ -157,22 +186,25 @@ mod tests {
     #[test]
     fn the_words_are_celerys() {
         let mut shutdown = Shutdown::new(false);
-        assert_eq!(shutdown.handle(Signal::SIGINT).say, [AGAIN_COLD, WARM]);
         assert_eq!(
-            shutdown.handle(Signal::SIGINT).say,
+            shutdown.handle(Signal::SIGINT, false).say,
+            [AGAIN_COLD, WARM]
+        );
+        assert_eq!(
+            shutdown.handle(Signal::SIGINT, false).say,
             [AGAIN_HARD],
             "the second is not verbose"
         );
-        assert_eq!(shutdown.handle(Signal::SIGINT).say, [WAITING, COLD]);
+        assert_eq!(shutdown.handle(Signal::SIGINT, false).say, [WAITING, COLD]);
         assert_eq!(
-            shutdown.handle(Signal::SIGINT),
+            shutdown.handle(Signal::SIGINT, false),
             Order {
                 say: vec![],
                 enter: Some(Phase::Hard)
             }
         );
         assert_eq!(
-            Shutdown::new(false).handle(Signal::SIGCHLD),
+            Shutdown::new(false).handle(Signal::SIGCHLD, false),
             Order::default()
         );
     }
@@ -180,10 +212,45 @@ mod tests {
     #[test]
     fn term_acts_as_quit_where_it_is_remapped() {
         let mut shutdown = Shutdown::new(true);
-        assert_eq!(shutdown.handle(Signal::SIGTERM).enter, Some(Phase::Cold));
-        assert_eq!(shutdown.handle(Signal::SIGTERM), Order::default());
+        assert_eq!(
+            shutdown.handle(Signal::SIGTERM, false).enter,
+            Some(Phase::Cold)
+        );
+        assert_eq!(shutdown.handle(Signal::SIGTERM, false), Order::default());
         let mut plain = Shutdown::new(false);
         assert_eq!(plain.leave(1).enter, Some(Phase::Warm));
         assert_eq!(plain.exit_code(), 1);
+    }
+
+    #[test]
+    fn soft_comes_before_cold_where_tasks_run_and_the_next_signal_ends_it() {
+        use Phase::*;
+        let mut shutdown = Shutdown::new(false);
+        assert_eq!(shutdown.handle(Signal::SIGQUIT, true).enter, Some(Soft));
+        assert_eq!(shutdown.handle(Signal::SIGTERM, true), Order::default());
+        assert_eq!(shutdown.run_out().enter, Some(Cold));
+        assert_eq!(shutdown.run_out(), Order::default(), "once");
+        let mut hasty = Shutdown::new(false);
+        hasty.handle(Signal::SIGINT, true);
+        assert_eq!(hasty.handle(Signal::SIGINT, true).enter, Some(Soft));
+        assert_eq!(hasty.handle(Signal::SIGINT, true).enter, Some(Ending));
+        assert_eq!(hasty.handle(Signal::SIGINT, true).enter, Some(Hard));
+        assert_eq!(hasty.run_out(), Order::default());
+    }
+
+    #[test]
+    fn hup_begins_anew_unless_somebody_wants_it_cold() {
+        let mut shutdown = Shutdown::new(false);
+        assert_eq!(
+            shutdown.handle(Signal::SIGHUP, false).enter,
+            Some(Phase::Warm)
+        );
+        assert!(shutdown.restarts());
+        shutdown.handle(Signal::SIGQUIT, false);
+        assert!(!shutdown.restarts());
+        let mut leaving = Shutdown::new(false);
+        leaving.handle(Signal::SIGTERM, false);
+        leaving.handle(Signal::SIGHUP, false);
+        assert!(!leaving.restarts(), "TERM came first");
     }
 }

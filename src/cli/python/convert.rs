@@ -66,7 +66,7 @@ fn life(report: &Report) -> LifeSettings {
         soft_shutdown_timeout: settings
             .seconds("worker_soft_shutdown_timeout")
             .unwrap_or_default(),
-        soft_shutdown_on_idle: settings.flag("worker_enable_soft_shutdown_on_idle") == Some(true),
+        max_memory_per_child: worker.max_memory_per_child.map(|kib| kib as u64 * 1024),
         disable_rate_limits: settings.flag("worker_disable_rate_limits") == Some(true),
         ..LifeSettings::default()
     }

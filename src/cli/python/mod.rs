@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use super::log::{self, Level};
+use super::program::Program;
 use super::{FAILURE, environment};
 use crate::app::App;
 use crate::pool::python::{self, Host, Report, StartError};
@@ -49,7 +50,7 @@ pub(super) struct Invocation(Line);
 
 impl Invocation {
     /// Does it.
-    pub(super) fn run(self) -> ExitCode {
+    pub(super) fn run(self, program: Program) -> ExitCode {
         let Line {
             command,
             python,
@@ -65,7 +66,8 @@ impl Invocation {
             Err(error) => return fail(&error.to_string()),
         };
         match command.as_str() {
-            "worker" => start(interpreter, arguments).map_or_else(|code| code, serve),
+            "worker" => start(interpreter, arguments)
+                .map_or_else(|code| code, |started| serve(started, program)),
             "check" => {
                 let as_worker = |word: OsString| {
                     if word == "check" {
@@ -106,7 +108,7 @@ fn start(
     })
 }
 
-fn serve((zygote, report): (crate::pool::zygote::Zygote, Report)) -> ExitCode {
+fn serve((zygote, report): (crate::pool::zygote::Zygote, Report), program: Program) -> ExitCode {
     if UNSERVED_POOLS.contains(&report.pool.as_str()) {
         return fail(&unserved(&report.pool));
     }
@@ -132,7 +134,7 @@ fn serve((zygote, report): (crate::pool::zygote::Zygote, Report)) -> ExitCode {
         );
     }
     match worker::run(settings, registry, zygote) {
-        Ok(status) => ExitCode::from(status),
+        Ok(left) => super::leave(left, program),
         Err(error) => fail(&error.to_string()),
     }
 }

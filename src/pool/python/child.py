@@ -5,6 +5,7 @@ Celery's, so that whatever hooks into them (monitoring agents patch the worker's
 where it expects them. Only its two queues are ours: they speak the records of `src/message/record`.
 """
 
+import faulthandler
 import json
 import os
 import signal
@@ -17,10 +18,10 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.pool import ACK, DEATH, READY, TASK
 from celery import VERSION, signals
 from celery.app import trace
-from celery.app.task import Context
+from celery.app.task import Context, Task
 from celery.concurrency import asynpool
 from celery.concurrency.prefork import process_destructor, process_initializer
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celery.utils.log import get_logger
 from celery.utils.serialization import get_pickled_exception
 from kombu.compression import decompress
@@ -47,7 +48,6 @@ def live(host, worker, number, slots, jobs, results):
         initializer=process_initializer, initargs=(worker.app, worker.hostname),
         on_exit=process_destructor,
         sigprotection=False,
-        max_memory_per_child=worker.max_memory_per_child,
     )
     process = ForkProcess(target=pool_worker, daemon=True)
     process.name = f"ForkPoolWorker-{number}"
@@ -59,9 +59,37 @@ def live(host, worker, number, slots, jobs, results):
 class Worker(asynpool.Worker):
     """Celery's pool worker, but for the ends of its pipes that its parent would have."""
 
+    def after_fork(self):
+        super().after_fork()
+        signal.signal(signal.SIGUSR1, soft_limit_reached)
+        faulthandler.register(signal.SIGRTMIN + 1, all_threads=True)  # main asks with it what we are doing
+
     def contribute_to_object(self, obj):
         obj.inqW_fd = obj.synqW_fd = None
         return obj
+
+
+def soft_limit_reached(number, frame):
+    """Raises SoftTimeLimitExceeded in the body of the task and nowhere else.
+
+    Not in the tracer around it, which stores results, and not in the loop that waits for jobs, where it would end the
+    process. The body is what the tracer calls as `fun`. Main sends the signal only while it knows of no answer, and
+    gives no other job in between, so there is no body but the right one.
+    """
+    inner = None
+    while frame is not None:
+        if frame.f_code.co_name == "trace_task" and frame.f_globals.get("__name__") == trace.__name__:
+            if inner is not None and inner is code_of(frame.f_locals.get("fun")):
+                raise SoftTimeLimitExceeded()
+            return
+        inner, frame = frame.f_code, frame.f_back
+
+
+def code_of(function):
+    """The code of a function, a method, or a task that is called as one."""
+    if isinstance(function, Task):
+        function = type(function).__call__
+    return getattr(function, "__code__", None)
 
 
 def reset_signals():

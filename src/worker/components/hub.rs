@@ -1,5 +1,7 @@
 //! The step that ties signals to the event loop.
 
+use std::io::IsTerminal as _;
+
 use crate::boot::{Progress, Step, StepError};
 use crate::hub::{self, Next};
 use crate::sys::signal::{Signal, SignalFd};
@@ -8,11 +10,12 @@ use crate::worker::Worker;
 pub(super) struct Hub;
 
 /// What main reads from a descriptor instead of being interrupted by.
-const SIGNALS: [Signal; 4] = [
+const SIGNALS: [Signal; 5] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGCHLD,
+    Signal::SIGUSR1,
 ];
 
 impl Step<Worker> for Hub {
@@ -25,7 +28,11 @@ impl Step<Worker> for Hub {
         _cx: &mut Worker,
         hub: &mut hub::Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        let signals = SignalFd::new(&SIGNALS)?;
+        let mut heard = SIGNALS.to_vec();
+        if !std::io::stdout().is_terminal() {
+            heard.push(Signal::SIGHUP); // at a terminal its end means ours, as in Celery
+        }
+        let signals = SignalFd::new(&heard)?;
         hub.add_reader(signals.clone(), move |worker, hub, _| {
             while let Ok(Some(signal)) = signals.read() {
                 worker.handle_signal(signal, hub);

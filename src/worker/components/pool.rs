@@ -41,6 +41,7 @@ impl Step<Worker> for Pool {
             ..PoolSettings::default()
         };
         cx.pool.pool = Some(pool::Pool::new(zygote, settings, hub.now()));
+        cx.watch_memory(hub);
         Ok(Progress::Pending)
     }
 
