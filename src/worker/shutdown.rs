@@ -227,7 +227,7 @@ mod tests {
         use Phase::*;
         let mut shutdown = Shutdown::new(false);
         assert_eq!(shutdown.handle(Signal::SIGQUIT, true).enter, Some(Soft));
-        assert_eq!(shutdown.handle(Signal::SIGTERM, true), Order::default());
+        assert_eq!(shutdown.handle(Signal::SIGTERM, true).enter, None);
         assert_eq!(shutdown.run_out().enter, Some(Cold));
         assert_eq!(shutdown.run_out(), Order::default(), "once");
         let mut hasty = Shutdown::new(false);

@@ -1,0 +1,106 @@
+"""A Python app whose tasks end in every way there is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+app = Celery("life", set_as_current=False)
+app.conf.update(broker_connection_retry_on_startup=True)
+
+
+@app.task(name="life.add")
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(name="life.sleep")
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(name="life.late_sleep", acks_late=True)
+def late_sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(name="life.spin")
+def spin(seconds: float) -> float:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+
+
+@app.task(name="life.stubborn")
+def stubborn() -> None:
+    """Does not end when it is asked to."""
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+
+@app.task(name="life.catches")
+def catches(seconds: float) -> str:
+    try:
+        time.sleep(seconds)
+    except SoftTimeLimitExceeded:
+        return "caught"
+    return "slept"
+
+
+@app.task(name="life.grim", acks_late=True, reject_on_worker_lost=True, bind=True)
+def grim(self: Task, path: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{self.request.id}\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="life.reject", acks_late=True)
+def reject(requeue: bool) -> None:
+    raise Reject("no", requeue=requeue)
+
+
+@app.task(name="life.ignore", acks_late=True)
+def ignore() -> None:
+    raise Ignore()
+
+
+@app.task(name="life.late_fail", acks_late=True)
+def late_fail() -> None:
+    raise ValueError("late")
+
+
+@app.task(name="life.unacked_fail", acks_late=True, acks_on_failure_or_timeout=False)
+def unacked_fail() -> None:
+    raise ValueError("late")
+
+
+@app.task(name="life.leaves", acks_late=True)
+def leaves() -> None:
+    os._exit(0)
+
+
+@app.task(name="life.retry", acks_late=True, bind=True)
+def retry(self: Task) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0, max_retries=5)
+    return self.request.retries
+
+
+@app.task(name="life.nowhere", acks_late=True)
+def nowhere() -> object:
+    return object()
+
+
+@app.task(name="life.hungry", acks_late=True)
+def hungry() -> None:
+    raise MemoryError("more")

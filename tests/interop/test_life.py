@@ -1,0 +1,116 @@
+"""The life of Python tasks under Rust's main: every end settles the message once, and says one thing."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.exceptions import WorkerLostError
+
+from harness import TIMEOUT, Client, Raw, Worker, celeriac_binary, elapsed, wait_until
+
+
+@pytest.fixture
+def app_worker(make_worker: Callable[..., Worker], kind: str) -> Callable[..., Worker]:
+    """Starts workers of `life_app`."""
+    program = [sys.executable, "-m", "celery"] if kind == "celery" else [str(celeriac_binary()), "--python", sys.executable]
+    return lambda **options: make_worker(command=[*program, "-A", "life_app"], **options)
+
+
+def unsettled(raw: Raw, queue: str) -> tuple[int, int]:
+    return raw.counts(queue)
+
+
+ENDS = [
+    # task, args, state (None: none that a client would see), dead-lettered
+    ("life.add", (2, 3), "SUCCESS", 0),
+    ("life.late_sleep", (0.01,), "SUCCESS", 0),
+    ("life.late_fail", (), "FAILURE", 0),
+    ("life.unacked_fail", (), "FAILURE", 1),
+    ("life.reject", (False,), "FAILURE", 1),
+    ("life.ignore", (), None, 0),
+    ("life.leaves", (), "FAILURE", 0),
+    ("life.retry", (), "SUCCESS", 0),
+    ("life.nowhere", (), "FAILURE", 0),
+    ("life.hungry", (), "FAILURE", 0),
+]
+
+
+def test_t3_3_every_end_settles_its_message_once(app_worker, client: Client, raw: Raw, queue: str) -> None:
+    worker = app_worker()
+    for name, args, state, dead in ENDS:
+        before = raw.ready(f"dead.{queue}")
+        result = client.send(name, args)
+        if state is not None:
+            result.get(timeout=TIMEOUT, propagate=False)
+            assert result.state == state, name
+        else:
+            worker.wait_log(rf"Task {name}\[{result.id}\] received")
+        wait_until(lambda: unsettled(raw, queue) == (0, 0), f"{name} settled")
+        wait_until(lambda: raw.ready(f"dead.{queue}") == before + dead, f"{name} dead-lettered {dead} times")
+    assert client.call("life.add", 2, 3) == 5
+
+
+@pytest.mark.celeriac("Celery hands such a task back for ever")
+def test_t3_1_a_task_that_kills_its_child_is_handed_back_so_often(
+    app_worker, client: Client, raw: Raw, queue: str, tmp_path: pathlib.Path
+) -> None:
+    worker = app_worker()
+    path = tmp_path / "runs"
+    result = client.send("life.grim", (str(path),))
+    with pytest.raises(WorkerLostError, match="SIGKILL"):
+        result.get(timeout=TIMEOUT)
+    assert path.read_text().split() == [result.id] * 3
+    wait_until(lambda: unsettled(raw, queue) == (0, 0), "settled")
+    assert raw.ready(f"dead.{queue}") == 1
+    worker.wait_log(r"has lost its child too often")
+    assert client.call("life.add", 2, 3) == 5
+
+
+@pytest.mark.parametrize("name, args", [("life.sleep", (60,)), ("life.spin", (60,)), ("life.stubborn", ())])
+def test_t12_2_a_hard_limit_ends_any_python(app_worker, client: Client, raw: Raw, queue: str, name: str, args: Any) -> None:
+    worker = app_worker()
+    with elapsed() as since, pytest.raises(TimeLimitExceeded):
+        client.send(name, args, time_limit=1).get(timeout=TIMEOUT)
+    assert since() < 3
+    wait_until(lambda: unsettled(raw, queue) == (0, 0), "settled")
+    wait_until(lambda: len(worker.pool()) >= 2, "two children")
+    assert client.call("life.add", 2, 3) == 5
+
+
+def test_t12_1_a_soft_limit_is_an_exception_in_the_task(app_worker, client: Client) -> None:
+    worker = app_worker()
+    assert client.send("life.catches", (60,), soft_time_limit=1, time_limit=30).get(timeout=TIMEOUT) == "caught"
+    with pytest.raises(SoftTimeLimitExceeded):
+        client.send("life.spin", (60,), soft_time_limit=1, time_limit=30).get(timeout=TIMEOUT)
+    worker.wait_log(r"Soft time limit \(1s\) exceeded for life\.spin\[")
+    assert client.call("life.add", 2, 3) == 5
+
+
+@pytest.mark.celeriac("Celery's child may be hit while it waits for the next task, and dies of it")
+def test_t12_3_a_soft_limit_never_hits_another_task(app_worker, client: Client) -> None:
+    worker = app_worker()
+    results = [
+        client.send("life.catches", (0.02 + (step % 9 - 4) * 0.0005,), soft_time_limit=0.02, time_limit=30)
+        for step in range(300)
+    ]
+    bystanders = [client.send("life.catches", (0.001,)) for _ in range(300)]
+    assert all(result.get(timeout=60) in ("caught", "slept") for result in results)
+    assert all(result.get(timeout=60) == "slept" for result in bystanders)
+    assert "exited with" not in worker.log
+
+
+@pytest.mark.celeriac("Celery has no file of its own for this")
+def test_t3_2_usr1_has_python_children_write_their_stacks(app_worker, client: Client) -> None:
+    import signal
+
+    worker = app_worker()
+    result = client.send("life.sleep", (2,))
+    worker.wait_log(rf"\[{result.id}\] received")
+    worker.send_signal(signal.SIGUSR1)
+    worker.wait_log(r'File ".*life_app\.py", line \d+ in sleep')
+    assert result.get(timeout=TIMEOUT) == 2
