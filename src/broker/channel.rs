@@ -72,6 +72,8 @@ impl Channel {
         }
     }
 
+    /// Whether its consumers may have more; as in RabbitMQ, those that do not acknowledge wait for
+    /// the others.
     pub(super) fn has_credit(&self) -> bool {
         has_credit(self.shared_prefetch, self.in_flight)
     }

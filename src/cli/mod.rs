@@ -11,6 +11,7 @@ mod banner;
 mod broker;
 mod call;
 mod client;
+mod dev;
 mod environment;
 pub mod log;
 mod pidfile;
@@ -84,6 +85,9 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  Try it, with a broker of its own and nothing to install:
+    celeriac dev
+
   Serve the demonstration tasks from a broker on this machine:
     celeriac worker --demo --result-backend rpc:// -l info
 
@@ -134,6 +138,7 @@ enum Command {
     Worker(worker::Arguments),
     Call(call::Arguments),
     Broker(broker::Arguments),
+    Dev(dev::Arguments),
 }
 
 /// What every sub-command is given.
@@ -191,6 +196,7 @@ fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode 
         Some(Command::Worker(arguments)) => worker::run(arguments, setting),
         Some(Command::Call(arguments)) => call::run(arguments, setting),
         Some(Command::Broker(arguments)) => broker::run(arguments, &setting),
+        Some(Command::Dev(arguments)) => dev::run(&arguments, &setting),
         None => {
             let _ = Cli::command().print_help();
             ExitCode::SUCCESS

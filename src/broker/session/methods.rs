@@ -10,7 +10,7 @@ use crate::amqp::reply::ReplyCode;
 use crate::amqp::table::Table;
 use crate::broker::keys::{ChannelKey, SessionKey};
 use crate::broker::refusal::Refusal;
-use crate::broker::vhost::{Consume, DeclareExchange, DeclareQueue, QueueState, Vhost};
+use crate::broker::vhost::{Consume, DeclareExchange, DeclareQueue, QueueState, Target, Vhost};
 
 /// Everything that a method of one channel works on.
 #[derive(Debug)]
@@ -65,12 +65,10 @@ impl Call<'_> {
                 self.answer(delete.nowait, exchange::DeleteOk {})
             }
             Method::ExchangeBind(bind) => {
-                let destination = self
-                    .vhost
-                    .exchange_destination(bind.destination.as_bytes())?;
-                let (source, key) = (bind.source.as_bytes(), bind.routing_key.as_bytes());
                 check(bind.arguments)?;
-                self.vhost.bind(destination, source, key, bind.arguments)?;
+                let target = Target::Exchange(bind.destination.as_bytes());
+                let (source, key) = (bind.source.as_bytes(), bind.routing_key.as_bytes());
+                self.vhost.bind(target, source, key, bind.arguments)?;
                 self.answer(bind.nowait, exchange::BindOk {})
             }
             Method::ExchangeUnbind(unbind) => self.unbind_exchange(unbind),
@@ -139,16 +137,9 @@ impl Call<'_> {
 
     fn unbind_exchange(&mut self, unbind: &exchange::Unbind<'_>) -> Result<(), Refusal> {
         check(unbind.arguments)?;
-        let name = unbind.destination.as_bytes();
-        match self.vhost.exchange_destination(name) {
-            Ok(destination) => {
-                let (source, key) = (unbind.source.as_bytes(), unbind.routing_key.as_bytes());
-                self.vhost
-                    .unbind(destination, source, key, unbind.arguments)?;
-            }
-            Err(refusal) if refusal.code == ReplyCode::NotFound => {}
-            Err(refusal) => return Err(refusal),
-        }
+        let target = Target::Exchange(unbind.destination.as_bytes());
+        let (source, key) = (unbind.source.as_bytes(), unbind.routing_key.as_bytes());
+        self.vhost.unbind(target, source, key, unbind.arguments)?;
         self.answer(unbind.nowait, exchange::UnbindOk {})
     }
 
@@ -185,28 +176,22 @@ impl Call<'_> {
     fn bind_queue(&mut self, bind: &queue::Bind<'_>) -> Result<(), Refusal> {
         check(bind.arguments)?;
         let name = self.queue_name(bind.queue)?;
-        let destination = self.vhost.queue_destination(&name, self.session_key)?;
+        let target = Target::Queue(&name, self.session_key);
         let key = match bind.routing_key.as_bytes() {
             b"" if bind.queue.is_empty() => &name,
             key => key,
         };
         let source = bind.exchange.as_bytes();
-        self.vhost.bind(destination, source, key, bind.arguments)?;
+        self.vhost.bind(target, source, key, bind.arguments)?;
         self.answer(bind.nowait, queue::BindOk {})
     }
 
     fn unbind_queue(&mut self, unbind: &queue::Unbind<'_>) -> Result<(), Refusal> {
         check(unbind.arguments)?;
         let name = self.queue_name(unbind.queue)?;
-        match self.vhost.queue_destination(&name, self.session_key) {
-            Ok(destination) => {
-                let (source, key) = (unbind.exchange.as_bytes(), unbind.routing_key.as_bytes());
-                self.vhost
-                    .unbind(destination, source, key, unbind.arguments)?;
-            }
-            Err(refusal) if refusal.code == ReplyCode::NotFound => {}
-            Err(refusal) => return Err(refusal),
-        }
+        let target = Target::Queue(&name, self.session_key);
+        let (source, key) = (unbind.exchange.as_bytes(), unbind.routing_key.as_bytes());
+        self.vhost.unbind(target, source, key, unbind.arguments)?;
         self.answer(false, queue::UnbindOk {})
     }
 

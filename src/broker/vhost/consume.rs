@@ -415,9 +415,8 @@ impl Vhost {
                     return false;
                 };
                 let channel = channels.get(consumer.channel);
-                channel.is_some_and(|channel| {
-                    (consumer.no_ack || channel.has_credit()) && sink.has_room(channel.session)
-                })
+                channel
+                    .is_some_and(|channel| channel.has_credit() && sink.has_room(channel.session))
             });
             let Some(consumer_key) = next else { break };
             let Some(consumer) = consumers.get_mut(consumer_key) else {

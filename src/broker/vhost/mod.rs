@@ -29,7 +29,7 @@ use crate::util::random::Random;
 
 pub(super) use self::consume::Consume;
 pub(super) use self::publish::{Outcome, Publication};
-pub(super) use self::topology::{DeclareExchange, DeclareQueue, QueueState};
+pub(super) use self::topology::{DeclareExchange, DeclareQueue, QueueState, Target};
 
 /// Where deliveries go.
 pub(super) trait Sink {

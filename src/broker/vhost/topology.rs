@@ -24,6 +24,24 @@ pub(in crate::broker) struct DeclareExchange<'a> {
     pub(in crate::broker) arguments: Table<'a>,
 }
 
+/// The destination of a binding, as a client names it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::broker) enum Target<'a> {
+    Exchange(&'a [u8]),
+    /// And who wants it bound.
+    Queue(&'a [u8], SessionKey),
+}
+
+impl Target<'_> {
+    /// The default exchange has the bindings it has.
+    fn check(self, source: &[u8]) -> Result<(), Refusal> {
+        if source.is_empty() || matches!(self, Self::Exchange(b"")) {
+            return Err(Refusal::default_exchange());
+        }
+        Ok(())
+    }
+}
+
 /// queue.declare, without its passive form.
 #[derive(Debug)]
 pub(in crate::broker) struct DeclareQueue<'a> {
@@ -143,15 +161,7 @@ impl Vhost {
         };
         self.exchange_names.remove(&exchange.name);
         for binding in exchange.bindings() {
-            let bound = match binding.destination {
-                Destination::Queue(queue) => {
-                    self.queues.get_mut(queue).map(|queue| &mut queue.bound)
-                }
-                Destination::Exchange(other) => {
-                    self.exchanges.get_mut(other).map(|other| &mut other.bound)
-                }
-            };
-            if let Some(bound) = bound {
+            if let Some(bound) = self.bound_to(binding.destination) {
                 bound.retain(|bound| bound.source != key);
             }
         }
@@ -161,15 +171,14 @@ impl Vhost {
     /// queue.bind, exchange.bind.
     pub(in crate::broker) fn bind(
         &mut self,
-        destination: Destination,
+        target: Target<'_>,
         source: &[u8],
         key: &[u8],
         arguments: Table<'_>,
     ) -> Result<(), Refusal> {
-        if source.is_empty() {
-            return Err(Refusal::default_exchange());
-        }
+        target.check(source)?;
         let exchange = self.find_exchange(source)?;
+        let destination = self.find_target(target)?;
         let binding = Binding {
             destination,
             key: key.into(),
@@ -180,19 +189,9 @@ impl Vhost {
             key: binding.key.clone(),
             arguments: binding.arguments.clone(),
         };
-        let is_new = self
-            .exchanges
-            .get_mut(exchange)
-            .is_some_and(|exchange| exchange.bind(binding));
-        let list = match destination {
-            Destination::Queue(queue) => self.queues.get_mut(queue).map(|queue| &mut queue.bound),
-            Destination::Exchange(other) => {
-                self.exchanges.get_mut(other).map(|other| &mut other.bound)
-            }
-        };
-        if let Some(list) = list
-            && is_new
-        {
+        let source = self.exchanges.get_mut(exchange);
+        let is_new = source.is_some_and(|source| source.bind(binding));
+        if is_new && let Some(list) = self.bound_to(destination) {
             list.push(bound);
         }
         Ok(())
@@ -201,33 +200,48 @@ impl Vhost {
     /// queue.unbind, exchange.unbind. What is not bound is fine as it is.
     pub(in crate::broker) fn unbind(
         &mut self,
-        destination: Destination,
+        target: Target<'_>,
         source: &[u8],
         key: &[u8],
         arguments: Table<'_>,
     ) -> Result<(), Refusal> {
-        if source.is_empty() {
-            return Err(Refusal::default_exchange());
-        }
+        target.check(source)?;
         let Ok(exchange) = self.find_exchange(source) else {
             return Ok(());
+        };
+        let destination = match self.find_target(target) {
+            Ok(destination) => destination,
+            Err(refusal) if refusal.code == ReplyCode::NotFound => return Ok(()),
+            Err(refusal) => return Err(refusal),
         };
         let bound = Bound {
             source: exchange,
             key: key.into(),
             arguments: arguments.as_bytes().into(),
         };
-        let list = match destination {
-            Destination::Queue(queue) => self.queues.get_mut(queue).map(|queue| &mut queue.bound),
-            Destination::Exchange(other) => {
-                self.exchanges.get_mut(other).map(|other| &mut other.bound)
-            }
-        };
-        if let Some(list) = list {
+        if let Some(list) = self.bound_to(destination) {
             list.retain(|other| *other != bound);
         }
         self.unbind_all(destination, vec![bound]);
         Ok(())
+    }
+
+    fn find_target(&self, target: Target<'_>) -> Result<Destination, Refusal> {
+        match target {
+            Target::Exchange(name) => self.find_exchange(name).map(Destination::Exchange),
+            Target::Queue(name, session) => self.find_queue(name, session).map(Destination::Queue),
+        }
+    }
+
+    /// The bindings that lead to a destination.
+    fn bound_to(&mut self, destination: Destination) -> Option<&mut Vec<Bound>> {
+        match destination {
+            Destination::Queue(key) => self.queues.get_mut(key).map(|queue| &mut queue.bound),
+            Destination::Exchange(key) => {
+                let exchange = self.exchanges.get_mut(key);
+                exchange.map(|exchange| &mut exchange.bound)
+            }
+        }
     }
 
     /// Takes bindings out of their sources. One that was the last of an auto-delete exchange takes
@@ -246,26 +260,6 @@ impl Vhost {
                 self.delete_exchange_now(bound.source);
             }
         }
-    }
-
-    /// The queue of this name as the destination of a binding.
-    pub(in crate::broker) fn queue_destination(
-        &self,
-        name: &[u8],
-        session: SessionKey,
-    ) -> Result<Destination, Refusal> {
-        self.find_queue(name, session).map(Destination::Queue)
-    }
-
-    /// The exchange of this name as the destination of a binding.
-    pub(in crate::broker) fn exchange_destination(
-        &self,
-        name: &[u8],
-    ) -> Result<Destination, Refusal> {
-        if name.is_empty() {
-            return Err(Refusal::default_exchange());
-        }
-        self.find_exchange(name).map(Destination::Exchange)
     }
 
     /// queue.declare. Creates a queue, or checks that it is as described.

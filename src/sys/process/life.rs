@@ -64,6 +64,25 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// As [`spawn`], and the kernel sends the program `signal` when this process dies, however it dies.
+///
+/// "Process" is the thread that calls this, which should be the one that lives as long as the process.
+#[allow(unsafe_code)]
+pub fn spawn_bound(command: &mut Command, signal: Signal) -> io::Result<Child> {
+    let parent = unistd::getpid();
+    let bind = move || {
+        die_with_parent(signal)?;
+        if unistd::getppid() == parent {
+            Ok(())
+        } else {
+            Err(nix::Error::ESRCH.into()) // too late: the parent has died already
+        }
+    };
+    // SAFETY: prctl and getppid are async-signal-safe, and an error made of a number allocates nothing.
+    unsafe { command.pre_exec(bind) };
+    spawn(command)
+}
+
 /// Ends this process at once: no destructor, no exit handler, no buffer flushed (`_exit`).
 ///
 /// The only way out of a forked child: its copies of the parent's values must not be dropped.

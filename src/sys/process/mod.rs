@@ -18,7 +18,7 @@ pub use facts::{cpu_time, load_average, resident_memory, thread_count};
 #[cfg(target_os = "linux")]
 pub use life::{
     Fork, become_subreaper, die_with_parent, exit_now, fork, new_session, reap,
-    redirect_stdin_to_null, spawn, wait_for,
+    redirect_stdin_to_null, spawn, spawn_bound, wait_for,
 };
 #[cfg(target_os = "linux")]
 pub use title::set_title;
