@@ -239,8 +239,8 @@ class Outbox:
         logger.error("Task handler raised error: %r", exc, exc_info=getattr(einfo, "exc_info", None))
 
     def rejected_for_good(self, exc, einfo):
-        """A rejected task that will never run again has failed, says Celery since 5.6.2."""
-        if tuple(VERSION)[:3] >= (5, 6, 2):
+        """A rejected task that will never run again has failed, says Celery since 5.7."""
+        if VERSION >= (5, 7):
             self.settle_failure(exc, einfo)
 
     def settle_failure(self, exc, einfo):
