@@ -38,6 +38,7 @@ class Run:
     rate: float  # tasks a second
     main: float  # CPU of the main process, microseconds a task
     children: float  # CPU of its children, microseconds a task
+    broker: float  # CPU of the broker, microseconds a task
     resident: int  # KiB of the main process at the end
 
 
@@ -92,14 +93,14 @@ def drain(name: str, broker: RabbitMQ, raw: Raw, options: argparse.Namespace, di
         while True:
             waiting, now = raw.ready(queue), time.monotonic()
             if begin is None and waiting < options.tasks:
-                begin, cpu, first = now, cpu_of(worker.main), options.tasks - waiting
+                begin, cpu, first = now, cpu_of(worker.main, broker), options.tasks - waiting
             if waiting == 0:
                 break
             if now > deadline or not worker.main.alive():
                 raise SystemExit(f"{name}: {waiting} still waiting after {options.timeout:g} s, or the worker ended\n{getattr(worker, 'log', '')[-2000:]}")
             time.sleep(0.01)
         wait_until(lambda: raw.counts(queue) == (0, 0), f"every message acknowledged by {name}", 30)
-        spent = [after - before for after, before in zip(cpu_of(worker.main), cpu)]
+        spent = [after - before for after, before in zip(cpu_of(worker.main, broker), cpu)]
         if raw.ready(f"dead.{queue}"):
             raise SystemExit(f"{name} rejected messages")
         micros = [1e6 * seconds / options.tasks for seconds in spent]
@@ -110,9 +111,11 @@ def drain(name: str, broker: RabbitMQ, raw: Raw, options: argparse.Namespace, di
         raw.channel.queue_delete(f"dead.{queue}")
 
 
-def cpu_of(main: Process) -> tuple[float, float]:
-    """CPU seconds of the main process, and of the children it has."""
-    return main.cpu_seconds(), sum(child.cpu_seconds() for child in main.descendants())
+def cpu_of(main: Process, broker: RabbitMQ) -> tuple[float, float, float]:
+    """CPU seconds of the main process, of the children it has, and of the broker."""
+    children = sum(child.cpu_seconds() for child in main.descendants())
+    beam = sum(part.cpu_seconds() for part in Process(broker.process.pid).descendants())
+    return main.cpu_seconds(), children, beam
 
 
 def idle(broker: RabbitMQ, options: argparse.Namespace, directory: pathlib.Path, seconds: float = 5) -> str:
@@ -130,12 +133,12 @@ def idle(broker: RabbitMQ, options: argparse.Namespace, directory: pathlib.Path,
 
 
 def report(runs: dict[str, list[Run]]) -> None:
-    print(f"\n{'median of ' + str(len(next(iter(runs.values())))):<16}{'tasks/s':>10}{'main µs/task':>15}{'children µs/task':>18}{'main MiB':>10}")
+    print(f"\n{'median of ' + str(len(next(iter(runs.values())))):<16}{'tasks/s':>10}{'main µs/task':>15}{'children µs/task':>18}{'broker µs/task':>16}{'main MiB':>10}")
     for name, each in runs.items():
-        rate, main, children, resident = (
-            statistics.median(getattr(run, field) for run in each) for field in ("rate", "main", "children", "resident")
+        rate, main, children, broker, resident = (
+            statistics.median(getattr(run, field) for run in each) for field in ("rate", "main", "children", "broker", "resident")
         )
-        print(f"{name:<16}{rate:>10.0f}{main:>15.1f}{children:>18.1f}{resident / 1024:>10.1f}")
+        print(f"{name:<16}{rate:>10.0f}{main:>15.1f}{children:>18.1f}{broker:>16.1f}{resident / 1024:>10.1f}")
     base = runs.get("celeriac")
     for name, each in runs.items():
         if base and name != "celeriac":
