@@ -18,8 +18,8 @@ use crate::sys::clock;
 use crate::util::slots::Key;
 
 /// Bodies up to this size are checked in main, which refuses what has not the shape of a task's body. Larger ones
-/// are the child's to check: a scan of megabytes would keep main from everything else.
-const CHECKED_BODY: usize = 64 * 1024;
+/// are the child's to check: a scan of many megabytes would keep main from everything else.
+const CHECKED_BODY: usize = 1024 * 1024;
 
 /// The priority of an ETA in the timer, as Celery's.
 const ETA_PRIORITY: u8 = 6;
@@ -152,7 +152,13 @@ impl Tasks {
 
     fn read<'a>(&self, delivery: &Delivery<'a>) -> Result<TaskMessage<'a>, Refusal> {
         let task = task::receive(&delivery.properties, delivery.body, &self.accept)?;
-        if task.body.len() <= CHECKED_BODY && self.registry.options(&task.name).is_some() {
+        if self.registry.options(&task.name).is_none() {
+            return Ok(task);
+        }
+        if !task.is_plain_json() && self.reporter.books.is_none() {
+            return Err(Refusal::Foreign); // a native task reads plain JSON only
+        }
+        if task.body.len() <= CHECKED_BODY {
             task.check_body()?;
         }
         Ok(task)
