@@ -18,7 +18,8 @@ from harness import TIMEOUT, Client, Raw, Worker, celeriac_binary, elapsed, wait
 def app_worker(make_worker: Callable[..., Worker], kind: str) -> Callable[..., Worker]:
     """Starts workers of `life_app`."""
     program = [sys.executable, "-m", "celery"] if kind == "celery" else [str(celeriac_binary()), "--python", sys.executable]
-    return lambda **options: make_worker(command=[*program, "-A", "life_app"], **options)
+    command = [*program, "-A", "life_app"]
+    return lambda **options: make_worker(command=command, urls_in_environment=True, **options)
 
 
 def unsettled(raw: Raw, queue: str) -> tuple[int, int]:

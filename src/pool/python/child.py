@@ -62,7 +62,7 @@ class Worker(asynpool.Worker):
     def after_fork(self):
         super().after_fork()
         signal.signal(signal.SIGUSR1, soft_limit_reached)
-        faulthandler.register(signal.SIGRTMIN + 1, all_threads=True)  # main asks with it what we are doing
+        faulthandler.register(signal.SIGRTMIN + 1, file=2, all_threads=True)  # main asks what we are doing
 
     def contribute_to_object(self, obj):
         obj.inqW_fd = obj.synqW_fd = None
