@@ -11,6 +11,20 @@
 //! | positional arguments that are no list, or keyword arguments that are no object, are found out in the child, where the message is acknowledged and nobody told | rejected by main | a dead-letter exchange keeps it |
 //! | NaN, infinities and lone surrogates in JSON are read | a native task fails with a message that names the token | Rust's numbers and text cannot hold them; no other value is ever put in their place |
 //!
+//! | a protocol 1 message without `id` is run, under the id None | rejected | as above |
+//! | protocol 1's `utc: false` makes its times local | all naive times are UTC | publishers of this century write UTC |
+//! | a retry shows the arguments anew | keeps the publisher's text | a publisher that hides secrets from logs hid them for the retry too |
+//! | callbacks, chains and chords of any task | a native task's are left to Python tasks: what is ignored is named in a WARNING | not built yet |
+//! | compressed bodies, pickle, YAML, msgpack | a Python app's children read what the app accepts; a native task reads plain JSON, anything else is refused in main | |
+//!
+//! # Results
+//!
+//! | Celery | celeriac | why |
+//! |---|---|---|
+//! | without a result backend, results are thrown away | a Rust program's results go to `rpc://`; `--result-backend disabled://` throws them away | a first run should show its result; a call without `reply_to` costs nothing either way |
+//! | results are published without confirms | with confirms; a late acknowledgement follows the confirm | a result that the broker did not take is sent again |
+//! | a retry that cannot be routed vanishes | it is published as mandatory; the original is rejected and the log names the queue | nothing is lost without a word |
+//!
 //! # Processes
 //!
 //! | Celery | celeriac | why |
@@ -26,11 +40,19 @@
 //! | Celery | celeriac | why |
 //! |---|---|---|
 //! | a virtual host that does not exist is tried again without a pause | with the pauses of any other failure | a typing mistake must not load the broker |
-//! | results are published without confirms | with confirms | a result that the broker did not take is sent again |
+//! | one connection consumes, another sends events, a pool of them publishes | one consumes, one publishes, both with heartbeats | a broker that stops reading publications does not stop acknowledgements |
+//! | after a loss the pauses are 2, 4, 6 .. 32 s | at once, then about one try a second for a minute, then Celery's pauses; the line in the log says what is waited | a task that is published after a restart of the broker starts within two seconds |
+//! | after a loss the same URL is tried first | the next one | the lost node may be dead without having said so |
+//! | `TCP_USER_TIMEOUT` is 1 s | 60 s | a stall of a second is no reason to start over |
+//! | consumers are named `None1`, `None2` | `1`, `2` | |
+//! | an acknowledgement is one frame for one message | a run of them is one frame with `multiple`, and a busy worker gathers for up to a millisecond | the broker is what limits a busy worker |
+//! | a channel that the broker closes ends the worker | it is opened again after a second, unless it had never stood | a queue deleted by hand, or an acknowledgement that took half an hour, is no reason to end |
+//! | a consumer that the broker cancels restarts the connection | its queue is declared and consumed again | |
 //!
 //! # Shutdown
 //!
 //! | Celery | celeriac | why |
 //! |---|---|---|
 //! | a signal is acted on at the next wake-up, up to seconds later | at once | |
+//! | messages in hand are left to the broker, which finds them when the connection ends | handed back one by one, right after the consumers are cancelled | another worker has them while the last tasks here still run |
 //! | a warm shutdown visits busy children in turn, half a second each | ends when the last task has | |
