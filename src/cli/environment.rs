@@ -1,6 +1,9 @@
 //! Which broker and which result backend: the command line beats the environment, which beats the app.
 
+use std::time::Duration;
+
 use crate::app::App;
+use crate::worker::LifeSettings;
 
 /// Where the URLs come from when nobody names one.
 pub(super) const DEFAULT_BROKER: &str = "amqp://guest@localhost//";
@@ -51,6 +54,19 @@ fn first(
     given
         .or_else(|| names.iter().find_map(|name| variables(name)))
         .or_else(|| app.map(str::to_owned))
+}
+
+/// What Celery's worker reads from the environment about revoked ids; everything else is the default.
+pub(super) fn revokes() -> LifeSettings {
+    let number = |name: &str| variable(name)?.parse::<f64>().ok();
+    let mut life = LifeSettings::default();
+    if let Some(most) = number("CELERY_WORKER_REVOKES_MAX") {
+        life.revokes_max = most as usize;
+    }
+    if let Some(age) = number("CELERY_WORKER_REVOKE_EXPIRES") {
+        life.revoke_expires = Duration::try_from_secs_f64(age).unwrap_or(life.revoke_expires);
+    }
+    life
 }
 
 #[cfg(test)]

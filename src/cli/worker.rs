@@ -164,6 +164,16 @@ struct Life {
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
     soft_shutdown_timeout: f64,
 
+    /// Keep revoked ids in this file
+    #[arg(
+        short = 'S',
+        long,
+        env = "CELERY_WORKER_STATEDB",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    statedb: Option<String>,
+
     /// Write the process id to this file, and run only once on it
     #[arg(
         long,
@@ -175,12 +185,12 @@ struct Life {
 }
 
 impl Life {
-    fn settings(&self) -> LifeSettings {
+    fn settings(&self, node: &str) -> Result<LifeSettings, String> {
         let limit = |seconds: Option<f64>| {
             let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             limit.filter(|limit| !limit.is_zero())
         };
-        LifeSettings {
+        Ok(LifeSettings {
             limits: Limits {
                 soft: limit(self.soft_time_limit),
                 hard: limit(self.time_limit),
@@ -190,8 +200,9 @@ impl Life {
                 .max_memory_per_child
                 .map(|kib| kib.saturating_mul(1024)),
             soft_shutdown_timeout: limit(Some(self.soft_shutdown_timeout)).unwrap_or_default(),
-            ..LifeSettings::default()
-        }
+            state_db: node_name::state_file(self.statedb.as_deref(), node)?,
+            ..environment::revokes()
+        })
     }
 }
 
@@ -299,7 +310,6 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         }
     };
     Ok(Settings {
-        node_name,
         read_urls: urls(&read)?,
         write_urls: urls(&write)?,
         results,
@@ -312,8 +322,9 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         queues: arguments.queues.iter().map(Queue::named).collect(),
         accept: Accept::default(),
         listeners: BTreeSet::new(),
+        life: arguments.life.settings(&node_name)?,
+        node_name,
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
-        life: arguments.life.settings(),
     })
 }
 

@@ -11,6 +11,7 @@ use super::refusals::{self, CRITICAL};
 use super::registry::Registry;
 use super::settings::Settings;
 use super::shutdown::{Phase, Shutdown};
+use super::statedb::StateDb;
 use super::tasks::Tasks;
 use super::wiring::{Alarm, earliest};
 use super::{components, extensions::Extensions};
@@ -38,6 +39,8 @@ pub struct Worker {
     pub(super) blueprint: Blueprint<Self>,
     pub(super) consumer_blueprint: Blueprint<Self>,
     pub(super) shutdown: Shutdown,
+    /// What survives the worker, if it is to.
+    pub(super) state_db: Option<StateDb>,
     /// It says from time to time what it waits for, on its way out.
     pub(super) reminding: bool,
     alarm: Alarm,
@@ -76,6 +79,7 @@ impl Worker {
             blueprint: components::blueprint()?,
             consumer_blueprint: consumer::blueprint()?,
             shutdown: Shutdown::new(settings.remap_sigterm),
+            state_db: None,
             reminding: false,
             alarm: Alarm::default(),
             settings,

@@ -117,6 +117,16 @@ impl Tasks {
         }
     }
 
+    /// A task that runs is being ended: what becomes of it is decided when its child is gone.
+    pub(super) fn doom(&mut self, key: Key, cause: Cause) {
+        if let Some(request) = self.requests.get_mut(key)
+            && let State::Running { pid, .. } = request.state
+        {
+            request.state = State::Ending { pid, cause };
+            self.clear_alarm(key);
+        }
+    }
+
     /// What is due by now.
     pub(super) fn pop_alarm(&mut self, now: Instant) -> Option<Due> {
         let due = self.due.pop_due(now)?;
@@ -198,13 +208,13 @@ impl Worker {
     }
 
     fn reach_hard_limit(&mut self, key: Key, now: Instant) {
-        let Some(request) = self.tasks.requests.get_mut(key) else {
+        let Some(request) = self.tasks.requests.get(key) else {
             return;
         };
         let limit = request.limits.hard.unwrap_or_default();
-        let State::Running { pid, .. } = request.state else {
+        if !matches!(request.state, State::Running { .. }) {
             return;
-        };
+        }
         let term = self.settings.pool_term();
         let pool = self.pool.pool.as_mut();
         if !pool.is_some_and(|pool| pool.kill_job(JobKey(key.into()), term, now)) {
@@ -219,10 +229,7 @@ impl Worker {
                 request.id
             );
         }
-        request.state = State::Ending {
-            pid,
-            cause: Cause::TimedOut(limit),
-        };
+        self.tasks.doom(key, Cause::TimedOut(limit));
         self.tasks.set_alarm(key, What::Kill, now + LAST_WORDS);
     }
 }

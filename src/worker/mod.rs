@@ -19,6 +19,7 @@
 //! | `receive` | from a delivery to a job |
 //! | `tasks`, `request` | every request from its delivery to its settlement |
 //! | `limits`, `rate`, `revoked`, `losses` | what keeps a task from beginning, or from going on |
+//! | `statedb` | what of that survives the worker |
 //! | `task_event` | what has happened to tasks, for the worker's events |
 //! | `acks` | what the broker is still to be told about its deliveries |
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
@@ -52,6 +53,7 @@ mod results;
 mod revoked;
 mod settings;
 pub mod shutdown;
+mod statedb;
 mod task_event;
 mod tasks;
 mod wiring;
@@ -75,6 +77,7 @@ pub use registry::Registry;
 pub use request::{Cause, Request, State};
 pub use revoked::{REVOKE_EXPIRES, REVOKES_MAX, Revoked};
 pub use settings::{Binding, Exchange, LifeSettings, Queue, ResultBackend, Settings};
+pub use statedb::{StateDb, StateDbError};
 pub use task_event::{TaskEvent, TaskEvents, What};
 pub use tasks::Tasks;
 

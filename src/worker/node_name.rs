@@ -1,6 +1,7 @@
 //! Node names (`celery@host`) and the `%h %n %d` formats written into them.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// Expands a `-n` argument into a node name, as Celery does.
 ///
@@ -108,6 +109,18 @@ impl fmt::Display for UnknownFormat {
 }
 
 impl std::error::Error for UnknownFormat {}
+
+/// The state file of a node (`--statedb`), if one is named.
+///
+/// # Errors
+/// When the name has a format that there is not.
+pub fn state_file(pattern: Option<&str>, node: &str) -> Result<Option<PathBuf>, String> {
+    let path = pattern
+        .map(|pattern| expand_file(pattern, node, 0))
+        .transpose();
+    path.map(|path| path.map(PathBuf::from))
+        .map_err(|error| format!("statedb: {error}"))
+}
 
 #[cfg(test)]
 mod tests {

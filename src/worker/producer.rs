@@ -237,6 +237,21 @@ impl Producer {
         any
     }
 
+    /// Everything that waits to be published, as if the broker had confirmed it.
+    #[cfg(test)]
+    pub(super) fn confirm_all(&mut self) -> Vec<Publication> {
+        let mut number = 0;
+        while self.outbox.next().is_some() {
+            number += 1;
+            self.outbox.sent(number);
+        }
+        let mut confirmed = vec![];
+        self.outbox.confirmed(number, true, true, |publication, _| {
+            confirmed.push(publication)
+        });
+        confirmed
+    }
+
     fn open_channel(&mut self) {
         let opened = self
             .link

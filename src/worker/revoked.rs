@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use super::Worker;
+use super::acks::Acks;
+use super::producer::Producer;
 use super::request::{Cause, Request, State};
+use super::tasks::Tasks;
 use crate::hub::Hub;
 use crate::pool::JobKey;
 use crate::sys::clock;
@@ -108,9 +111,19 @@ impl Worker {
     ) -> Vec<String> {
         let now = clock::wall();
         for id in ids {
-            self.tasks.revoked.insert(id, now, now);
+            self.remember_revoked(id, now);
         }
         self.withdraw_all(|request, _| ids.contains(&request.id), terminate, hub)
+    }
+
+    /// Takes note of an id that was revoked at `at`, here or elsewhere, and keeps it in the state file.
+    pub fn remember_revoked(&mut self, id: &str, at: SystemTime) {
+        let now = clock::wall();
+        if self.tasks.revoked.insert(id, at, now)
+            && let Some(state) = &mut self.state_db
+        {
+            state.revoked(id, at.min(now));
+        }
     }
 
     /// Revokes every task with one of these stamps; otherwise as [`revoke`](Self::revoke).
@@ -173,14 +186,10 @@ impl Worker {
         if !pool.kill_job(JobKey(key.into()), signal, hub.now()) {
             return None; // it has just ended
         }
-        self.tasks.clear_alarm(key);
-        let request = self.tasks.requests.get_mut(key)?;
-        if let State::Running { pid, .. } = request.state {
-            let cause = Cause::Terminated(signal as i32);
-            request.state = State::Ending { pid, cause };
-            log::info!("Terminating {} ({})", request.id, signal.as_str());
-        }
-        Some(request.id.clone())
+        self.tasks.doom(key, Cause::Terminated(signal as i32));
+        let id = self.tasks.requests.get(key)?.id.clone();
+        log::info!("Terminating {id} ({})", signal.as_str());
+        Some(id)
     }
 
     /// Settles a task that no child has begun, wherever it waits. One that runs is left alone.
@@ -192,39 +201,45 @@ impl Worker {
             pool,
             ..
         } = self;
-        let Some(request) = tasks.requests.get_mut(key) else {
+        let cancel = |job| pool.pool.as_mut().is_some_and(|pool| pool.cancel(job));
+        tasks.withdraw(key, cause, cancel, &mut consumer.acks, producer);
+        self.handle_pool_events(hub);
+    }
+}
+
+impl Tasks {
+    /// See [`Worker::withdraw`]. `cancel` takes a job out of the pool, if no child has it.
+    pub(super) fn withdraw(
+        &mut self,
+        key: Key,
+        cause: Cause,
+        cancel: impl FnOnce(JobKey) -> bool,
+        acks: &mut Acks,
+        producer: &mut Producer,
+    ) {
+        let Some(request) = self.requests.get_mut(key) else {
             return;
         };
         let job_key = JobKey(key.into());
         let waited = match request.state {
             State::Held => {
                 let alarm = request.alarm.take();
-                alarm
-                    .and_then(|alarm| tasks.held.cancel(alarm))
-                    .map(|held| held.job)
+                let held = alarm.and_then(|alarm| self.held.cancel(alarm));
+                held.map(|held| held.job)
             }
-            State::Limited => tasks.rates.remove(&request.task, job_key),
-            State::Waiting => {
-                let place = tasks.parked.iter().position(|job| job.key == job_key);
-                match place.and_then(|place| tasks.parked.remove(place)) {
-                    Some(job) => Some(job),
-                    None => {
-                        let pool = pool.pool.as_mut();
-                        if !pool.is_some_and(|pool| pool.cancel(job_key)) {
-                            return; // a child was given it
-                        }
-                        None // it was kept when it went to the pool
-                    }
-                }
-            }
+            State::Limited => self.rates.remove(&request.task, job_key),
+            State::Waiting => match self.parked.iter().position(|job| job.key == job_key) {
+                Some(place) => self.parked.remove(place),
+                None if cancel(job_key) => None, // it was kept when it went to the pool
+                None => return,                  // a child was given it
+            },
             State::Running { .. } | State::Ending { .. } | State::Publishing { .. } => return,
         };
         if let Some(job) = &waited {
-            tasks.keep_for_clerk(job);
+            self.keep_for_clerk(job);
         }
-        tasks.clear_alarm(key);
-        tasks.discard(key, cause, &mut consumer.acks, producer);
-        self.handle_pool_events(hub);
+        self.clear_alarm(key);
+        self.discard(key, cause, acks, producer);
     }
 }
 

@@ -377,15 +377,7 @@ impl Tasks {
     /// hears RETRY.
     pub(super) fn cancel_running(&mut self) {
         for key in self.keys(|request| matches!(request.state, State::Running { .. })) {
-            self.clear_alarm(key);
-            if let Some(request) = self.requests.get_mut(key)
-                && let State::Running { pid, .. } = request.state
-            {
-                request.state = State::Ending {
-                    pid,
-                    cause: Cause::Cancelled,
-                };
-            }
+            self.doom(key, Cause::Cancelled);
         }
     }
 
@@ -452,3 +444,7 @@ fn happened(cause: Cause) -> What {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "tasks_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ use crate::link::BrokerUrl;
 use crate::message::headers;
 use crate::message::task::Accept;
 use crate::pool::python::{self as report, Report, TaskReport};
+use crate::worker::node_name;
 use crate::worker::{
     Binding, Exchange, LifeSettings, Limits, Queue, Registry, ResultBackend, Settings, TaskOptions,
 };
@@ -51,14 +52,14 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         },
         listeners: report.receivers.iter().cloned().collect(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
-        life: life(report),
+        life: life(report)?,
     })
 }
 
 /// How tasks live and end.
-fn life(report: &Report) -> LifeSettings {
+fn life(report: &Report) -> Result<LifeSettings, String> {
     let (worker, settings) = (&report.worker, &report.settings);
-    LifeSettings {
+    Ok(LifeSettings {
         limits: Limits {
             soft: seconds(worker.soft_time_limit),
             hard: seconds(worker.time_limit),
@@ -68,8 +69,9 @@ fn life(report: &Report) -> LifeSettings {
             .unwrap_or_default(),
         max_memory_per_child: worker.max_memory_per_child.map(|kib| kib as u64 * 1024),
         disable_rate_limits: settings.flag("worker_disable_rate_limits") == Some(true),
-        ..LifeSettings::default()
-    }
+        state_db: node_name::state_file(worker.statedb.as_deref(), &report.node)?,
+        ..environment::revokes()
+    })
 }
 
 fn urls(texts: &[String]) -> Result<Vec<BrokerUrl>, String> {

@@ -1,10 +1,11 @@
-//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, Pool, Consumer.
+//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, StateDB, Pool, Consumer.
 
 mod clerk;
 mod consumer;
 mod hub;
 pub(super) mod pool;
 mod producer;
+mod state_db;
 
 use super::Worker;
 use crate::boot::{Blueprint, BlueprintError};
@@ -17,6 +18,7 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
             Box::new(hub::Hub),
             Box::new(producer::Producer::default()),
             Box::new(clerk::Clerk::default()),
+            Box::new(state_db::StateDb),
             Box::new(pool::Pool),
             Box::new(consumer::Consumer),
         ],

@@ -1,0 +1,40 @@
+//! The step that has the state file.
+
+use crate::boot::{Progress, Step, StepError};
+use crate::hub::Hub;
+use crate::sys::clock;
+use crate::worker::{Worker, statedb};
+
+pub(super) struct StateDb;
+
+impl Step<Worker> for StateDb {
+    fn name(&self) -> &'static str {
+        "StateDB"
+    }
+
+    fn include_if(&self, cx: &Worker) -> bool {
+        cx.settings.life.state_db.is_some()
+    }
+
+    /// What was revoked before this start is still revoked.
+    fn start(&mut self, cx: &mut Worker, _hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        let Some(path) = cx.settings.life.state_db.clone() else {
+            return Ok(Progress::Done);
+        };
+        let now = clock::wall();
+        let (state_db, revoked) =
+            statedb::StateDb::open(path, cx.settings.life.revoke_expires, now)
+                .map_err(|error| StepError::new(error.to_string()))?;
+        for (id, at) in revoked {
+            cx.tasks.revoked.insert(&id, at, now);
+        }
+        cx.state_db = Some(state_db);
+        Ok(Progress::Done)
+    }
+
+    /// Waits until everything is on the disk.
+    fn shutdown(&mut self, cx: &mut Worker, _hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        cx.state_db = None;
+        Ok(Progress::Done)
+    }
+}

@@ -1,0 +1,329 @@
+//! What survives the worker: revoked ids, and the node's logical clock.
+//!
+//! A text file of one record a line, each with its checksum, that is only ever appended to. A process that is killed at
+//! any octet leaves at worst half a last line, which is dropped at the next start; then the file is written anew,
+//! without what is too old, and takes the place of the old one in one step. Writing and `fsync` are done by a thread of
+//! their own: a slow disk delays nobody. One file belongs to one node.
+//!
+//! ```text
+//! celeriac state 1
+//! 5d1c98f0 {"revoked":"8a75c803-...","at":1764155000.25}
+//! 0f3be512 {"clock":4711}
+//! ```
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+const HEADER: &str = "celeriac state 1\n";
+
+/// An open state file. Dropping it waits until everything is on the disk.
+#[derive(Debug)]
+pub struct StateDb {
+    writer: Option<Sender<String>>,
+    thread: Option<JoinHandle<()>>,
+    clock: u64,
+}
+
+/// The revoked ids in a file, with their times.
+pub(super) type Saved = Vec<(String, SystemTime)>;
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Record {
+    Revoked { revoked: String, at: f64 },
+    Clock { clock: u64 },
+}
+
+impl StateDb {
+    /// Opens the file, or makes it. Gives the ids in it that were revoked less than `age` ago.
+    ///
+    /// # Errors
+    /// When it cannot be written, or belongs to another program: it is not touched then.
+    pub(super) fn open(
+        path: PathBuf,
+        age: Duration,
+        now: SystemTime,
+    ) -> Result<(Self, Saved), StateDbError> {
+        let error = |error| StateDbError::Io(path.clone(), error);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(reason) => return Err(error(reason)),
+        };
+        let read = read(&text).ok_or_else(|| StateDbError::Foreign(path.clone()))?;
+        if read.damaged {
+            let aside = beside(&path, "damaged");
+            fs::copy(&path, &aside).map_err(error)?;
+            log::warn!(
+                "{} is damaged: what could be read of it is kept, the rest is in {}",
+                path.display(),
+                aside.display()
+            );
+        }
+        let is_young = |at: &SystemTime| now.duration_since(*at).is_ok_and(|passed| passed < age);
+        let revoked: Saved = read
+            .revoked
+            .into_iter()
+            .filter(|(_, at)| is_young(at))
+            .collect();
+
+        let mut text = HEADER.to_owned();
+        for (id, at) in &revoked {
+            text.push_str(&revoked_line(id, *at));
+        }
+        text.push_str(&line(&Record::Clock { clock: read.clock }));
+        let file = replace(&path, &text).map_err(error)?;
+        let (writer, lines) = channel();
+        let thread = thread::Builder::new()
+            .name("statedb".into())
+            .spawn(move || write(file, &lines))
+            .map_err(error)?;
+        let state_db = Self {
+            writer: Some(writer),
+            thread: Some(thread),
+            clock: read.clock,
+        };
+        Ok((state_db, revoked))
+    }
+
+    /// The clock as it was saved last.
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Saves the clock.
+    pub fn set_clock(&mut self, clock: u64) {
+        self.clock = clock;
+        self.append(line(&Record::Clock { clock }));
+    }
+
+    /// Saves a revoked id.
+    pub(super) fn revoked(&mut self, id: &str, at: SystemTime) {
+        self.append(revoked_line(id, at));
+    }
+
+    fn append(&self, line: String) {
+        if let Some(writer) = &self.writer {
+            let _ = writer.send(line); // a writer that is gone has said why
+        }
+    }
+}
+
+impl Drop for StateDb {
+    fn drop(&mut self) {
+        self.writer = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The life of the writing thread: whatever has come together leaves together.
+fn write(mut file: File, lines: &Receiver<String>) {
+    while let Ok(mut text) = lines.recv() {
+        text.extend(lines.try_iter());
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            log::error!(
+                "statedb: cannot be written, and what is revoked from now on is not kept: {error}"
+            );
+            return;
+        }
+    }
+}
+
+/// Puts a new file in the place of the old one, whole or not at all, and leaves it open for more.
+fn replace(path: &Path, text: &str) -> io::Result<File> {
+    let new = beside(path, "new");
+    let mut file = File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        File::open(directory)?.sync_all()?;
+    }
+    OpenOptions::new().append(true).open(path)
+}
+
+fn beside(path: &Path, word: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(word);
+    name.into()
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    revoked: Saved,
+    clock: u64,
+    /// More is wrong than that the last line is incomplete.
+    damaged: bool,
+}
+
+/// Reads a file. `None`: it is another program's.
+fn read(octets: &[u8]) -> Option<Read> {
+    let mut read = Read::default();
+    let Some(body) = octets.strip_prefix(HEADER.as_bytes()) else {
+        return HEADER.as_bytes().starts_with(octets).then_some(read);
+    };
+    for piece in body.split_inclusive(|octet| *octet == b'\n') {
+        match record(piece) {
+            Some(Record::Revoked { revoked, at }) => {
+                let since = Duration::try_from_secs_f64(at).unwrap_or_default();
+                read.revoked.push((revoked, UNIX_EPOCH + since));
+            }
+            Some(Record::Clock { clock }) => read.clock = clock,
+            None => read.damaged |= piece.ends_with(b"\n"),
+        }
+    }
+    Some(read)
+}
+
+fn record(piece: &[u8]) -> Option<Record> {
+    let text = std::str::from_utf8(piece).ok()?.strip_suffix('\n')?;
+    let (sum, json) = text.split_once(' ')?;
+    if u32::from_str_radix(sum, 16).ok()? != checksum(json) {
+        return None;
+    }
+    serde_json::from_str(json).ok()
+}
+
+fn revoked_line(id: &str, at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    line(&Record::Revoked {
+        revoked: id.to_owned(),
+        at: since.as_secs_f64(),
+    })
+}
+
+fn line(record: &Record) -> String {
+    let json = serde_json::to_string(record).unwrap_or_default(); // text and numbers
+    format!("{:08x} {json}\n", checksum(&json))
+}
+
+/// FNV-1a: against torn and overwritten lines, not against malice.
+fn checksum(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |sum, octet| {
+        (sum ^ u32::from(octet)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// Why a state file cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StateDbError {
+    /// It is not ours.
+    Foreign(PathBuf),
+    /// It cannot be read or written.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for StateDbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(path) => write!(
+                f,
+                "statedb: {} is no state file of celeriac's; Celery's can only be read by Python. \
+                 Name another file, or move this one away",
+                path.display()
+            ),
+            Self::Io(path, error) => write!(f, "statedb: {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StateDbError {}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(3600);
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second)
+    }
+
+    fn path(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("celeriac-{name}-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    /// T15.3: what was revoked is revoked after a restart, unless it has become too old.
+    #[test]
+    fn what_was_saved_is_there_again() {
+        let path = path("statedb");
+        let open = |now| StateDb::open(path.clone(), AGE, now).unwrap();
+        let (mut state, revoked) = open(at(0));
+        assert_eq!((revoked, state.clock()), (vec![], 0));
+        state.revoked("old", at(0));
+        state.revoked("a \"quoted\"\nid", at(10));
+        state.set_clock(42);
+        drop(state);
+        let (state, revoked) = open(at(3605));
+        assert_eq!(revoked, [("a \"quoted\"\nid".to_owned(), at(10))]);
+        assert_eq!(state.clock(), 42);
+        drop(state);
+        fs::remove_file(path).unwrap();
+    }
+
+    /// T15.3: killed at any octet, it opens, and what was written before that is there.
+    #[test]
+    fn a_file_that_ends_anywhere_is_read_up_to_there() {
+        let mut text = HEADER.to_owned();
+        let mut ends = vec![];
+        for number in 0..20 {
+            text.push_str(&revoked_line(&format!("id-{number}"), at(number)));
+            ends.push(text.len());
+        }
+        for length in 0..=text.len() {
+            let read = read(&text.as_bytes()[..length]).unwrap();
+            let whole = ends.iter().filter(|end| **end <= length).count();
+            assert_eq!(read.revoked.len(), whole, "{length} octets");
+            assert!(!read.damaged);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_its_line_and_is_noticed() {
+        let text = format!(
+            "{HEADER}{}{}",
+            revoked_line("a", at(0)),
+            revoked_line("b", at(1))
+        );
+        for place in HEADER.len()..text.len() - 1 {
+            let mut octets = text.clone().into_bytes();
+            octets[place] ^= 1;
+            let read = read(&octets).unwrap();
+            assert!(read.damaged, "octet {place}");
+            assert!(read.revoked.len() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_program_is_not_touched() {
+        let path = path("shelve");
+        fs::write(&path, b"\x13\x57\x9a\xcegdbm").unwrap();
+        let error = StateDb::open(path.clone(), AGE, at(0)).unwrap_err();
+        assert!(
+            error.to_string().contains("no state file of celeriac's"),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"\x13\x57\x9a\xcegdbm");
+        fs::remove_file(path).unwrap();
+    }
+}

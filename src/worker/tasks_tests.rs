@@ -1,0 +1,410 @@
+//! Laws of the life of a task, in virtual time: whatever happens in whatever order, every delivery is settled once and
+//! every caller hears at most one end.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::acks::Settle;
+use super::super::limits::What as Due;
+use super::super::settings::{LifeSettings, ResultBackend};
+use super::*;
+use crate::amqp::Properties;
+use crate::amqp::connection::{Delivery, DeliveryTag};
+use crate::amqp::table::TableBuf;
+use crate::link::{self, BrokerUrl, Link};
+use crate::pool::Loss;
+use crate::sys::process::Exit;
+
+/// A worker's tasks, with a broker and a pool that do what they are told.
+struct World {
+    tasks: Tasks,
+    acks: Acks,
+    producer: Producer,
+    now: Instant,
+    delivered: u64,
+    /// Each delivery's fates: there must come to be one.
+    settled: BTreeMap<u64, Vec<&'static str>>,
+    /// Ends that callers heard, by delivery.
+    heard: BTreeMap<String, usize>,
+    /// Jobs no child has.
+    waiting: Vec<Job>,
+    /// Jobs that children have.
+    running: Vec<JobKey>,
+}
+
+const NAMES: [&str; 6] = ["early", "late", "strict", "lossy", "patient", "limited"];
+
+fn registry() -> Registry {
+    let mut registry = Registry::new();
+    let late = || TaskOptions::new().acks_late(true);
+    registry.insert("early", TaskOptions::new());
+    registry.insert("late", late());
+    registry.insert("strict", late().acks_on_failure(false));
+    registry.insert("lossy", late().reject_on_worker_lost(true));
+    registry.insert("patient", late().acks_on_timeout(false));
+    registry.insert("limited", late().rate_limit("10/s"));
+    registry
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_name: "w@host".into(),
+        read_urls: vec![],
+        write_urls: vec![],
+        results: ResultBackend::Rpc,
+        concurrency: 1,
+        prefetch_multiplier: 4,
+        max_tasks_per_child: None::<NonZeroU32>,
+        queues: vec![],
+        accept: Accept::default(),
+        listeners: Default::default(),
+        remap_sigterm: false,
+        life: LifeSettings::default(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let now = clock::now();
+        let urls = vec![BrokerUrl::parse("amqp://").unwrap()];
+        let link = Link::new(link::Settings::new(urls, "test"), 1, now);
+        Self {
+            tasks: Tasks::new(registry(), &settings(), now),
+            acks: Acks::new(),
+            producer: Producer::new(link),
+            now,
+            delivered: 0,
+            settled: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            waiting: vec![],
+            running: vec![],
+        }
+    }
+
+    fn deliver(&mut self, name: &str, ahead: Option<u64>, expires: Option<u64>, limit: bool) {
+        self.delivered += 1;
+        let number = self.delivered;
+        let moment = |seconds: u64| {
+            crate::message::moment::format(clock::wall() + Duration::from_secs(seconds))
+        };
+        let mut headers = TableBuf::new();
+        headers.insert("task", name).unwrap();
+        headers
+            .insert("id", format!("id-{number}").as_str())
+            .unwrap();
+        if let Some(ahead) = ahead {
+            headers.insert("eta", moment(ahead).as_str()).unwrap();
+        }
+        if let Some(expires) = expires {
+            headers.insert("expires", moment(expires).as_str()).unwrap();
+        }
+        if limit {
+            self.tasks.set_limits(
+                name,
+                Limits {
+                    soft: None,
+                    hard: Some(Duration::from_secs(1)),
+                },
+            );
+        }
+        let reply_to = format!("reply-{number}");
+        let properties = Properties {
+            content_type: Some("application/json".into()),
+            reply_to: Some(reply_to.as_str().into()),
+            headers: Some(headers.as_table()),
+            ..Properties::default()
+        };
+        let delivery = Delivery {
+            channel: 1,
+            consumer_tag: "c".into(),
+            tag: DeliveryTag {
+                channel: 1,
+                number,
+                epoch: 1,
+                incarnation: 1,
+            },
+            redelivered: false,
+            exchange: "".into(),
+            routing_key: "q".into(),
+            properties,
+            body: b"[[], {}, {}]",
+        };
+        let Self {
+            tasks,
+            acks,
+            producer,
+            now,
+            ..
+        } = self;
+        let job = tasks.receive(&delivery, acks, producer, *now);
+        self.waiting.extend(job);
+    }
+
+    fn assign(&mut self, choice: usize) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let job = self.waiting.remove(choice % self.waiting.len());
+        self.running.push(job.key);
+        let pid = Pid::new(7).unwrap();
+        let Self {
+            tasks,
+            acks,
+            producer,
+            now,
+            ..
+        } = self;
+        tasks.assigned(job.key, pid, *now, acks, producer);
+    }
+
+    fn finish(&mut self, choice: usize, how: u8) {
+        if self.running.is_empty() {
+            return;
+        }
+        let key = self.running.remove(choice % self.running.len());
+        let done = |outcome| {
+            let mut done = Done::new(key.0, outcome, 0.1);
+            done.store = matches!(outcome, Outcome::Success | Outcome::Failure);
+            done.meta = b"{}".to_vec();
+            done
+        };
+        let finish = match how % 8 {
+            0 => Finish::Done(done(Outcome::Success)),
+            1 => Finish::Done(done(Outcome::Failure)),
+            2 => Finish::Done(done(Outcome::Ignored)),
+            3 => Finish::Done(done(Outcome::Rejected)),
+            4 => Finish::Done(Done {
+                requeue: true,
+                ..done(Outcome::Rejected)
+            }),
+            5 => Finish::Done(done(Outcome::Retry)),
+            6 => Finish::NotStarted,
+            _ => Finish::Lost(Loss {
+                exit: Exit::Signal(9),
+                job_number: 1,
+            }),
+        };
+        self.finished(key, finish);
+    }
+
+    fn finished(&mut self, key: JobKey, finish: Finish) {
+        let Self {
+            tasks,
+            acks,
+            producer,
+            ..
+        } = self;
+        tasks.finished(key, finish, acks, producer);
+    }
+
+    /// Time passes; what it brings is done as the worker does it.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        while let Some(due) = self.tasks.pop_alarm(self.now) {
+            if due.what == Due::Hard {
+                self.tasks
+                    .doom(due.key, Cause::TimedOut(Duration::from_secs(1)));
+            }
+        }
+        let Self {
+            tasks,
+            acks,
+            producer,
+            now,
+            waiting,
+            ..
+        } = self;
+        while let Some(job) = tasks.pop_due(*now, acks, producer) {
+            waiting.push(job);
+        }
+    }
+
+    fn revoke(&mut self, number: u64, terminate: bool) {
+        let id = format!("id-{number}");
+        let wall = clock::wall();
+        self.tasks.revoked.insert(&id, wall, wall);
+        let found = self
+            .tasks
+            .requests
+            .iter()
+            .find(|(_, request)| request.id == id);
+        let Some((key, _)) = found else {
+            return;
+        };
+        if terminate {
+            self.tasks.doom(key, Cause::Terminated(15));
+        }
+        let Self {
+            tasks,
+            acks,
+            producer,
+            waiting,
+            ..
+        } = self;
+        let mut cancelled = None;
+        let cancel = |job: JobKey| {
+            let place = waiting.iter().position(|waits| waits.key == job);
+            cancelled = place.map(|place| waiting.remove(place).key);
+            cancelled.is_some()
+        };
+        tasks.withdraw(key, Cause::Revoked, cancel, acks, producer);
+        if let Some(job) = cancelled {
+            self.finished(job, Finish::NotStarted); // the pool says so for every job it has taken in
+        }
+    }
+
+    /// The broker confirms what was published, and hears what is settled.
+    fn confirm(&mut self) {
+        for publication in self.producer.confirm_all() {
+            *self
+                .heard
+                .entry(publication.routing_key.clone())
+                .or_default() += 1;
+            self.tasks
+                .published(&publication, Fate::Confirmed, &mut self.acks);
+        }
+        let Self { acks, settled, .. } = self;
+        acks.flush(|frame| match frame {
+            Settle::Ack {
+                tag,
+                multiple: true,
+            } => {
+                // Of those before it, the ones that were told already are not meant.
+                for number in 1..=tag.number {
+                    let fates = settled.entry(number).or_default();
+                    if fates.is_empty() {
+                        fates.push("ack");
+                    }
+                }
+            }
+            Settle::Ack { tag, .. } => settled.entry(tag.number).or_default().push("ack"),
+            Settle::Reject { tag, requeue: true } => {
+                settled.entry(tag.number).or_default().push("requeue");
+            }
+            Settle::Reject { tag, .. } => settled.entry(tag.number).or_default().push("reject"),
+        });
+    }
+
+    /// The worker leaves: what runs is ended, what waits goes back.
+    fn leave(&mut self) {
+        self.tasks.close(&mut self.acks);
+        self.tasks.cancel_running();
+        for job in std::mem::take(&mut self.waiting) {
+            self.finished(job.key, Finish::NotStarted);
+        }
+        while !self.running.is_empty() {
+            self.finish(0, 7);
+        }
+        self.confirm();
+    }
+}
+
+proptest! {
+    /// T3.3, T3.4: every delivery is settled exactly once, no caller hears two ends, nothing is left behind.
+    #[test]
+    fn every_delivery_is_settled_once(
+        steps in proptest::collection::vec((0u8..12, 0usize..32, any::<u8>()), 1..120),
+    ) {
+        let mut world = World::new();
+        for (step, choice, detail) in steps {
+            let name = NAMES[choice % NAMES.len()];
+            match step {
+                0..=2 => world.deliver(name, None, None, detail % 3 == 0),
+                3 => world.deliver(name, Some(u64::from(detail % 5)), Some(3), false),
+                4 | 5 => world.assign(choice),
+                6 | 7 => world.finish(choice, detail),
+                8 => world.pass(Duration::from_millis(u64::from(detail) * 20)),
+                9 => world.revoke(choice as u64, detail % 2 == 0),
+                10 => world.confirm(),
+                _ if detail == 0 => world.tasks.close(&mut world.acks),
+                _ => {}
+            }
+        }
+        world.leave();
+        prop_assert_eq!(world.tasks.requests.len(), 0, "a request is left");
+        prop_assert_eq!(world.tasks.due.len(), 0, "a timer is left");
+        prop_assert_eq!(world.tasks.held.len(), 0);
+        prop_assert_eq!(world.acks.outstanding(), 0);
+        for number in 1..=world.delivered {
+            let fates = world.settled.get(&number).map_or(0, Vec::len);
+            prop_assert_eq!(fates, 1, "delivery {} was settled {} times", number, fates);
+        }
+        for (caller, times) in &world.heard {
+            prop_assert_eq!(*times, 1, "{} heard {} ends", caller, times);
+        }
+    }
+}
+
+/// The fate of one delivery after `story`.
+fn fate(name: &str, story: impl FnOnce(&mut World)) -> (&'static str, usize) {
+    let mut world = World::new();
+    world.deliver(name, None, None, false);
+    story(&mut world);
+    world.confirm();
+    let fates = world.settled.remove(&1).unwrap_or_default();
+    assert_eq!(fates.len(), 1, "{name}");
+    (fates[0], world.heard.get("reply-1").copied().unwrap_or(0))
+}
+
+/// T3.1-T3.3, T12.2, T15.5: what the broker and the caller hear of each end.
+#[test]
+fn each_end_has_its_fate() {
+    let ran = |how: u8| {
+        move |world: &mut World| {
+            world.assign(0);
+            world.finish(0, how);
+        }
+    };
+    let (success, failure, ignored, rejected, requeued, lost) = (0, 1, 2, 3, 4, 7);
+    assert_eq!(fate("early", ran(success)), ("ack", 1));
+    assert_eq!(
+        fate("early", ran(requeued)),
+        ("ack", 0),
+        "it was acknowledged before"
+    );
+    assert_eq!(fate("late", ran(success)), ("ack", 1));
+    assert_eq!(fate("late", ran(failure)), ("ack", 1));
+    assert_eq!(fate("strict", ran(failure)), ("reject", 1));
+    assert_eq!(fate("late", ran(ignored)), ("ack", 0));
+    assert_eq!(fate("late", ran(rejected)), ("reject", 0));
+    assert_eq!(fate("late", ran(requeued)), ("requeue", 0));
+    assert_eq!(
+        fate("late", ran(lost)),
+        ("ack", 1),
+        "as Celery's, unless the task says otherwise"
+    );
+    assert_eq!(fate("lossy", ran(lost)), ("requeue", 0));
+    let not_started = ran(6);
+    assert_eq!(fate("late", not_started), ("requeue", 0));
+    assert_eq!(
+        fate("early", not_started),
+        ("ack", 1),
+        "lost, and its caller told"
+    );
+    let timed_out = |world: &mut World| {
+        world.assign(0);
+        let (key, _) = world.tasks.requests.iter().next().unwrap();
+        world
+            .tasks
+            .doom(key, Cause::TimedOut(Duration::from_secs(1)));
+        world.finish(0, 7);
+    };
+    assert_eq!(fate("late", timed_out), ("ack", 1));
+    assert_eq!(fate("patient", timed_out), ("requeue", 1));
+    for name in NAMES {
+        assert_eq!(
+            fate(name, |world| world.revoke(1, false)),
+            ("ack", 1),
+            "{name}"
+        );
+        let unheard = |world: &mut World| {
+            world.assign(0);
+            world.revoke(1, true);
+            world.finish(0, 7);
+        };
+        assert_eq!(fate(name, unheard), ("ack", 1), "{name}");
+    }
+}
