@@ -27,9 +27,15 @@ use line::Line;
 /// Pools that run tasks beside each other in one process.
 const UNSERVED_POOLS: [&str; 3] = ["eventlet", "gevent", "threads"];
 
+/// Commands that Celery does not have; they may be about a Python app all the same.
+const OURS: [&str; 2] = ["broker", "dev"];
+
 /// The command line of a Python app, if `words` (those after the program's name) is one.
 pub(super) fn claim(words: &[OsString], app: &App) -> Option<Invocation> {
     let line = Line::read(words)?;
+    if OURS.contains(&line.command.as_str()) {
+        return None;
+    }
     let named = line.app.is_some() || environment_names_app(&line, app);
     named.then_some(Invocation(line))
 }
