@@ -21,7 +21,9 @@ use crate::link::BrokerUrl;
 use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
-use crate::worker::{self, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name};
+use crate::worker::{
+    self, LifeSettings, Limits, Monitoring, Queue, ResultBackend, Settings, node_name,
+};
 
 /// Celery's `worker_prefetch_multiplier`.
 const PREFETCH_MULTIPLIER: u32 = 4;
@@ -324,6 +326,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         listeners: BTreeSet::new(),
         life: arguments.life.settings(&node_name)?,
         node_name,
+        monitoring: Monitoring::default(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
     })
 }

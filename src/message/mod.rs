@@ -5,6 +5,8 @@
 //! - [`task`]: a received message, whatever its protocol, and why one cannot be run;
 //! - [`signature`]: a call becomes a message, and a message the same again for a retry;
 //! - [`result`]: results as clients read them;
+//! - [`event`]: what workers tell monitors;
+//! - [`pidbox`]: remote control, requests and replies;
 //! - [`headers`]: header tables as JSON text, and back;
 //! - [`body`]: the arguments in a message's body, found but not decoded;
 //! - [`record`]: the pipe between main and a child;
@@ -14,11 +16,13 @@
 
 mod base64;
 pub mod body;
+pub mod event;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod headers;
 pub mod json;
 pub mod moment;
+pub mod pidbox;
 pub mod properties;
 pub mod record;
 pub mod result;

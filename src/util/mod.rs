@@ -2,6 +2,8 @@
 
 pub mod backoff;
 pub mod buffer;
+pub mod glob;
+pub mod lamport;
 pub mod limited_set;
 pub mod random;
 pub mod slots;

@@ -13,7 +13,6 @@ use super::shutdown::Phase;
 use super::tasks::Tasks;
 use crate::hub::{Hub, Interest, Mode, Next};
 use crate::message::record::{About, Verdict};
-use crate::pool::Job;
 use crate::pool::python::clerk::{Clerk, ClerkEvent};
 use crate::sys::clock;
 use crate::sys::fd::SharedFd;
@@ -86,15 +85,6 @@ impl Books {
 }
 
 impl Tasks {
-    /// A job goes to the pool; should its child be lost, the clerk must know what it was.
-    pub(super) fn keep_for_clerk(&mut self, job: &Job) {
-        if self.reporter.books.is_some()
-            && let Some(request) = self.request_mut(job.key)
-        {
-            request.record.clone_from(&job.record);
-        }
-    }
-
     /// The clerk is done with a note, well or badly: the message that waits for it is settled.
     fn noted(&mut self, note: u64, verdict: Option<Verdict>, acks: &mut Acks) {
         let books = self.reporter.books.as_mut();

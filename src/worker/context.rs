@@ -5,7 +5,13 @@ use std::time::Instant;
 use super::acks::Acks;
 use super::books::Books;
 use super::components::pool::PoolPart;
-use super::consumer::{self, Consumer, Wish};
+use super::consumer::subscription::Purpose;
+use super::consumer::{self, Consumer, Letter, Wish};
+use super::control::Mailbox;
+use super::events::Dispatcher;
+use super::events::gossip::Gossip;
+use super::events::heart::Heart;
+use super::events::mingle::Mingle;
 use super::producer::Producer;
 use super::refusals::{self, CRITICAL};
 use super::registry::Registry;
@@ -19,6 +25,7 @@ use crate::amqp::connection::Event;
 use crate::boot::{self, Blueprint, BlueprintError, State, StepError};
 use crate::hub::{Hub, Next, Ready};
 use crate::link::{self, Link, LinkEvent, Turn};
+use crate::message::json::python_quoted;
 use crate::pool::zygote::Zygote;
 use crate::pool::{Finish, Job};
 use crate::util::random::Random;
@@ -43,6 +50,13 @@ pub struct Worker {
     pub(super) state_db: Option<StateDb>,
     /// It says from time to time what it waits for, on its way out.
     pub(super) reminding: bool,
+    pub(super) mailbox: Mailbox,
+    pub(super) mingle: Mingle,
+    pub(super) heart: Heart,
+    /// The other workers it knows of.
+    pub gossip: Gossip,
+    /// When it began.
+    pub(super) started: Instant,
     alarm: Alarm,
 }
 
@@ -68,7 +82,10 @@ impl Worker {
             link(&settings.read_urls, "consumer", random.next_u64()),
             &settings,
         );
-        let producer = Producer::new(link(&settings.write_urls, "producer", random.next_u64()));
+        let producer = Producer::new(
+            link(&settings.write_urls, "producer", random.next_u64()),
+            Dispatcher::new(&settings),
+        );
         Ok(Self {
             tasks: Tasks::new(registry, &settings, now),
             extensions: Extensions::default(),
@@ -81,6 +98,11 @@ impl Worker {
             shutdown: Shutdown::new(settings.remap_sigterm),
             state_db: None,
             reminding: false,
+            mailbox: Mailbox::default(),
+            mingle: Mingle::default(),
+            heart: Heart::default(),
+            gossip: Gossip::default(),
+            started: now,
             alarm: Alarm::default(),
             settings,
         })
@@ -193,25 +215,34 @@ impl Worker {
             let Consumer {
                 link,
                 acks,
-                subscription,
+                subscriptions,
                 ..
             } = consumer;
             while let Some(event) = link.poll_event() {
                 any = true;
                 let job = match event {
                     LinkEvent::Amqp(Event::Deliver(delivery)) => {
-                        tasks.receive(&delivery, acks, producer, now)
+                        match subscriptions.purpose(delivery.channel) {
+                            Some(Purpose::Tasks) => tasks.receive(&delivery, acks, producer, now),
+                            purpose => {
+                                let letter = purpose.map(|it| Letter::new(it, &delivery));
+                                wishes.extend(letter.map(Wish::Read));
+                                None
+                            }
+                        }
                     }
                     LinkEvent::Amqp(Event::Malformed(malformed)) => {
                         refusals::log_malformed(&malformed);
-                        if let Some(tag) = malformed.tag {
+                        if subscriptions.purpose(malformed.channel) == Some(Purpose::Tasks)
+                            && let Some(tag) = malformed.tag
+                        {
                             acks.delivered(tag);
                             acks.reject(tag, false);
                         }
                         None
                     }
                     event => {
-                        wishes.extend(consumer::heed(event, acks, subscription));
+                        wishes.extend(consumer::heed(event, acks, subscriptions));
                         None
                     }
                 };
@@ -231,24 +262,32 @@ impl Worker {
 
     fn grant(&mut self, wish: Wish, hub: &mut Hub<Self>) {
         match wish {
-            Wish::Up | Wish::Consuming => self.advance(hub),
-            Wish::Declare(channel) => {
+            Wish::Up => self.advance(hub),
+            Wish::Consuming(Purpose::Mingle) => self.greet(hub),
+            Wish::Consuming(_) => self.advance(hub),
+            Wish::Read(letter) => self.read(&letter, hub),
+            Wish::Declare(purpose) => {
                 let Consumer {
-                    link, subscription, ..
+                    link,
+                    subscriptions,
+                    ..
                 } = &mut self.consumer;
                 if let Some(connection) = link.connection()
-                    && let Err(error) = subscription.opened(channel, connection)
+                    && let Err(error) = subscriptions.of_mut(purpose).opened(connection)
                 {
                     self.give_up(&error.to_string(), hub);
                 }
             }
-            Wish::Consume(tag) => {
+            Wish::Consume(purpose, tag) => {
                 let Consumer {
-                    link, subscription, ..
+                    link,
+                    subscriptions,
+                    ..
                 } = &mut self.consumer;
                 let Some(connection) = link.connection() else {
                     return;
                 };
+                let subscription = subscriptions.of_mut(purpose);
                 match subscription.cancelled_by_broker(&tag, connection) {
                     Ok(Some(queue)) => {
                         log::warn!("consumer: the broker cancelled {queue}: consuming it again");
@@ -257,13 +296,11 @@ impl Worker {
                     Err(error) => log::error!("consumer: cannot consume {tag} again: {error}"),
                 }
             }
-            Wish::Reopen { reason } if !self.consumer.subscription.is_proven() => {
-                self.give_up(&reason, hub);
-            }
-            Wish::Reopen { reason } => {
-                log::error!("consumer: the broker closed the channel: {reason}. Reopening...");
-                hub.call_after(super::REOPEN_PAUSE, |worker, _| worker.open_task_channel());
-            }
+            Wish::Reopen {
+                purpose,
+                code,
+                text,
+            } => self.reopen(purpose, code, &text, hub),
             Wish::Restart => {
                 self.consumer_blueprint.restart();
                 self.advance(hub);
@@ -276,18 +313,57 @@ impl Worker {
         }
     }
 
-    /// Asks for the channel that tasks come on, unless there is one or none is wanted any more.
-    pub(super) fn open_task_channel(&mut self) {
+    /// The broker closed a channel: there is a mistake in what was asked for, and trying again may help.
+    fn reopen(&mut self, purpose: Purpose, code: u16, text: &str, hub: &mut Hub<Self>) {
+        let proven = self.consumer.subscriptions.of(purpose).is_proven();
+        match purpose {
+            Purpose::Tasks if !proven => return self.give_up(&format!("({code}) {text}"), hub),
+            // Celery's words, with py-amqp's name of the exception.
+            Purpose::Control if !proven => {
+                let name = match code {
+                    405 => "ResourceLocked",
+                    _ => "ChannelError",
+                };
+                let words = python_quoted(text);
+                let reason = format!("{name}({code}, {words}, (50, 10), 'Queue.declare')");
+                return self.give_up(&reason, hub);
+            }
+            // A greeting is no use later.
+            Purpose::Mingle => return log::warn!("mingle: ({code}) {text}"),
+            _ => log::error!(
+                "consumer: the broker closed the channel: ({code}) {text}. Reopening..."
+            ),
+        }
+        hub.call_after(super::REOPEN_PAUSE, move |worker, _| {
+            worker.subscribe(purpose);
+        });
+    }
+
+    /// Asks for a channel to consume on, unless there is one or none is wanted any more.
+    pub(super) fn subscribe(&mut self, purpose: Purpose) {
         let Consumer {
-            link, subscription, ..
+            link,
+            subscriptions,
+            ..
         } = &mut self.consumer;
-        if self.tasks.closing || !subscription.is_closed() {
+        let subscription = subscriptions.of_mut(purpose);
+        if (purpose == Purpose::Tasks && self.tasks.closing) || !subscription.is_closed() {
             return;
         }
         if let Some(connection) = link.connection()
             && let Err(error) = subscription.open(connection)
         {
             log::debug!("consumer: cannot open a channel: {error}");
+        }
+    }
+
+    /// Reads a message that is no task.
+    fn read(&mut self, letter: &Letter, hub: &mut Hub<Self>) {
+        match letter.purpose {
+            Purpose::Control => self.obey(letter, hub),
+            Purpose::Gossip => self.overhear(letter, hub),
+            Purpose::Mingle => self.greeted(letter),
+            Purpose::Tasks => {}
         }
     }
 
@@ -319,6 +395,7 @@ impl Worker {
     pub(super) fn before_poll(&mut self, hub: &mut Hub<Self>) {
         let now = hub.now();
         self.serve_clerk(hub);
+        self.tell_task_events();
         self.consumer.adapt_prefetch(self.tasks.held.len());
         let busy = self
             .pool
@@ -375,7 +452,7 @@ fn submit(
     producer: &mut Producer,
     now: Instant,
 ) {
-    tasks.keep_for_clerk(&job);
+    tasks.keep_job(&job);
     if let Some(Err(job)) = pool.pool.as_mut().map(|pool| pool.submit(job, now)) {
         tasks.finished(job.key, Finish::NotStarted, acks, producer);
     }

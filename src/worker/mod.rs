@@ -23,6 +23,8 @@
 //! | `task_event` | what has happened to tasks, for the worker's events |
 //! | `acks` | what the broker is still to be told about its deliveries |
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
+//! | `control` | remote control: the node's mailbox, the commands |
+//! | `events`, `notices` | what monitors are told, and what may be lost |
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
 //! | `refusals` | the log's words for messages that cannot be run |
 //! | `gather` | how long a busy worker gathers what it has to tell the broker |
@@ -34,6 +36,8 @@ mod books;
 mod components;
 mod consumer;
 mod context;
+pub mod control;
+mod events;
 mod extensions;
 mod gather;
 mod leaving;
@@ -41,6 +45,7 @@ mod limits;
 mod losses;
 mod memory;
 pub mod node_name;
+mod notices;
 mod options;
 pub mod outbox;
 mod producer;
@@ -68,6 +73,7 @@ use crate::pool::zygote::Zygote;
 use crate::sys::{clock, process};
 
 pub use context::Worker;
+pub use events::gossip::{Change, Gossip, Listener};
 pub use extensions::Extensions;
 pub use limits::Limits;
 pub use options::TaskOptions;
@@ -76,7 +82,7 @@ pub use refusals::CRITICAL;
 pub use registry::Registry;
 pub use request::{Cause, Request, State};
 pub use revoked::{REVOKE_EXPIRES, REVOKES_MAX, Revoked};
-pub use settings::{Binding, Exchange, LifeSettings, Queue, ResultBackend, Settings};
+pub use settings::{Binding, Exchange, LifeSettings, Monitoring, Queue, ResultBackend, Settings};
 pub use statedb::{StateDb, StateDbError};
 pub use task_event::{TaskEvent, TaskEvents, What};
 pub use tasks::Tasks;

@@ -2,19 +2,22 @@
 //!
 //! It is a connection of its own, so that a broker that stops reading publications (`connection.blocked`)
 //! does not stop acknowledgements. It reconnects by itself; what is not confirmed waits in the
-//! [`Outbox`].
+//! [`Outbox`]. What may be lost (events, replies to remote control) leaves on a second channel without confirms.
 
 use std::time::Instant;
 
+use super::events::Dispatcher;
 use super::gather::Gather;
+use super::notices::{Notice, Notices};
 use super::outbox::{Fate, Outbox};
 use super::wiring::{Wire, earliest};
 use crate::amqp::connection::{Event, Returned};
-use crate::amqp::method::{Method, confirm};
+use crate::amqp::method::{Method, confirm, exchange};
 use crate::amqp::props::Properties;
 use crate::amqp::table::TableBuf;
 use crate::link::{Link, LinkEvent, Retry, Turn};
 use crate::message::properties::MessageProperties;
+use crate::message::{event, pidbox};
 use crate::util::slots::Key;
 
 /// Octets queued on the connection beyond which publications wait in the outbox.
@@ -23,8 +26,18 @@ const OUTPUT_LIMIT: usize = 1 << 20;
 /// So many publications leave together even while more results are to be expected at once.
 const ENOUGH: usize = 32;
 
+/// So many events leave together even while more are to be expected at once.
+const ENOUGH_EVENTS: usize = 100;
+
 /// Publications in the outbox beyond which the worker starts no more tasks.
 const CONGESTED: usize = 10_000;
+
+/// The exchanges that notices go to: their types, and whether they survive the broker.
+const EXCHANGES: [(&str, &str, bool); 3] = [
+    (pidbox::REPLIES, "direct", false),
+    (pidbox::REQUESTS, "fanout", false),
+    (event::EXCHANGE, "topic", true),
+];
 
 /// A message to publish.
 #[derive(Debug)]
@@ -52,7 +65,15 @@ pub(super) struct Producer {
     pub(super) wire: Wire,
     outbox: Outbox<Publication>,
     gather: Gather,
+    gather_events: Gather,
     channel: Channel,
+    notices: Notices,
+    /// The channel of notices.
+    side: Channel,
+    /// When that was asked for last, so that a broker that closes it again and again is not kept busy.
+    side_opened: Option<Instant>,
+    /// What this worker tells monitors.
+    pub(super) events: Dispatcher,
     blocked: bool,
     settled: Vec<(Publication, Fate)>,
 }
@@ -60,7 +81,7 @@ pub(super) struct Producer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Channel {
     None,
-    Opening,
+    Opening(u16),
     /// Open, and the broker has been asked to confirm.
     Selecting(u16),
     Ready(u16),
@@ -68,16 +89,26 @@ enum Channel {
 
 impl Producer {
     /// A producer over `link`, which its owner connects.
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Link, events: Dispatcher) -> Self {
         Self {
             link,
             wire: Wire::default(),
             outbox: Outbox::new(),
             gather: Gather::default(),
+            gather_events: Gather::default(),
             channel: Channel::None,
+            notices: Notices::default(),
+            side: Channel::None,
+            side_opened: None,
+            events,
             blocked: false,
             settled: Vec::new(),
         }
+    }
+
+    /// Sends what may be lost, when there is a connection.
+    pub(super) fn notify(&mut self, notice: Notice) {
+        self.notices.push(notice);
     }
 
     /// Takes a message in charge.
@@ -113,12 +144,95 @@ impl Producer {
         {
             self.fill(channel);
         }
+        let events = self.events.pending();
+        if self.gather_events.is_due(events, ENOUGH_EVENTS, busy, now) {
+            while let Some(notice) = self.events.poll_notice() {
+                self.notices.push(notice);
+            }
+        }
+        self.fill_side(now);
         self.link.flush(now)
     }
 
     /// When something is due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        earliest([self.link.deadline(), self.gather.deadline()])
+        let waits = self.side == Channel::None && !self.notices.is_empty() && self.link.is_up();
+        let reopened = self.side_opened.filter(|_| waits);
+        earliest([
+            self.link.deadline(),
+            self.gather.deadline(),
+            self.gather_events.deadline(),
+            reopened.map(|opened| opened + super::REOPEN_PAUSE),
+        ])
+    }
+
+    /// Hands notices to the connection.
+    fn fill_side(&mut self, now: Instant) {
+        if self.notices.is_empty() || self.blocked {
+            return;
+        }
+        let Channel::Ready(channel) = self.side else {
+            return self.open_side(now);
+        };
+        let Some(connection) = self.link.connection() else {
+            return;
+        };
+        match self.notices.take_dropped() {
+            0 => {}
+            count => log::warn!("producer: {count} messages of events and replies were dropped"),
+        }
+        while connection.pending_output() < OUTPUT_LIMIT
+            && let Some(notice) = self.notices.pop()
+        {
+            let properties = Properties {
+                content_type: Some("application/json".into()),
+                content_encoding: Some("utf-8".into()),
+                headers: Some(notice.headers.as_table()),
+                delivery_mode: Some(notice.delivery_mode),
+                priority: Some(0),
+                ..Properties::default()
+            };
+            let (exchange, key) = (notice.exchange.as_str(), notice.routing_key.as_str());
+            let result =
+                connection.publish(channel, exchange, key, false, &properties, &notice.body);
+            if let Err(error) = result {
+                log::error!(
+                    "producer: cannot publish to exchange {exchange:?} with key {key:?}: {error}"
+                );
+            }
+        }
+    }
+
+    /// Opens the channel of notices and declares the exchanges that they go to. What is published before the
+    /// broker has agreed waits in line behind that.
+    fn open_side(&mut self, now: Instant) {
+        let recent = |opened: Instant| now < opened + super::REOPEN_PAUSE;
+        if self.side != Channel::None || self.side_opened.is_some_and(recent) {
+            return;
+        }
+        let Some(connection) = self.link.connection() else {
+            return;
+        };
+        let opened = connection.open_channel().and_then(|channel| {
+            for (exchange, kind, durable) in EXCHANGES {
+                let declare = exchange::Declare {
+                    exchange: exchange.into(),
+                    kind: kind.into(),
+                    durable,
+                    ..exchange::Declare::default()
+                };
+                connection.call(channel, declare)?;
+            }
+            Ok(channel)
+        });
+        match opened {
+            Ok(channel) => {
+                self.side = Channel::Ready(channel);
+                self.side_opened = Some(now);
+                self.fill_side(now);
+            }
+            Err(error) => log::debug!("producer: cannot open a channel: {error}"),
+        }
     }
 
     fn fill(&mut self, channel: u16) {
@@ -155,6 +269,7 @@ impl Producer {
             link,
             outbox,
             channel,
+            side,
             blocked,
             settled,
             ..
@@ -165,7 +280,9 @@ impl Producer {
             match event {
                 LinkEvent::Up { .. } => open = true,
                 LinkEvent::Amqp(event) => match event {
-                    Event::ChannelOpen { channel: number } => {
+                    Event::ChannelOpen { channel: number }
+                        if *channel == Channel::Opening(number) =>
+                    {
                         *channel = Channel::Selecting(number);
                         select = Some(number);
                     }
@@ -186,6 +303,15 @@ impl Producer {
                         });
                     }
                     Event::Return(returned) => outbox.returned(|sent| is_same(sent, &returned)),
+                    Event::ChannelClosed {
+                        channel: number,
+                        code,
+                        text,
+                        ..
+                    } if *side == Channel::Ready(number) => {
+                        log::error!("producer: events and replies are lost: {code} {text}");
+                        *side = Channel::None;
+                    }
                     Event::ChannelClosed { code, text, .. } => {
                         log::error!("producer: the broker closed the channel: {code} {text}");
                         if let Some(publication) = outbox.channel_closed() {
@@ -211,7 +337,7 @@ impl Producer {
                     retry,
                     ..
                 } => {
-                    *channel = Channel::None;
+                    (*channel, *side) = (Channel::None, Channel::None);
                     *blocked = false;
                     (open, select) = (false, None);
                     outbox.connection_lost();
@@ -222,10 +348,10 @@ impl Producer {
                     }
                 }
                 LinkEvent::GaveUp { url, reason, .. } => {
-                    *channel = Channel::None;
+                    (*channel, *side) = (Channel::None, Channel::None);
                     log::error!("producer: Cannot connect to {url}: {reason}.");
                 }
-                LinkEvent::Closed => *channel = Channel::None,
+                LinkEvent::Closed => (*channel, *side) = (Channel::None, Channel::None),
                 _ => {}
             }
         }
@@ -258,7 +384,7 @@ impl Producer {
             .connection()
             .map(|connection| connection.open_channel());
         self.channel = match opened {
-            Some(Ok(_)) => Channel::Opening,
+            Some(Ok(number)) => Channel::Opening(number),
             _ => Channel::None,
         };
     }

@@ -11,6 +11,7 @@ use super::results::Ending;
 use super::tasks::{Held, Tasks};
 use super::{refusals, task_event};
 use crate::amqp::connection::Delivery;
+use crate::message::json::python_quoted;
 use crate::message::record::{self, About, DeliveryInfo, Verdict};
 use crate::message::task::{self, Moment, Refusal, TaskMessage};
 use crate::pool::{Job, JobKey};
@@ -58,6 +59,10 @@ impl Tasks {
             let mut request = Request::new(&task, &self.unregistered, Limits::default(), delivery);
             self.keep_record(&mut request, &task, delivery);
             let name = task.name.clone().into_owned();
+            self.events.note(&task.id, || task_event::What::Failed {
+                exception: format!("NotRegistered({})", python_quoted(&name)),
+                traceback: String::new(),
+            });
             self.report(&request, &Ending::NotRegistered(name), None, producer);
             return None;
         };
@@ -265,7 +270,7 @@ impl Tasks {
         let Some(cause) = self.is_refused(request, clock::wall()) else {
             return true;
         };
-        self.keep_for_clerk(job);
+        self.keep_job(job);
         self.discard(key, cause, acks, producer);
         false
     }

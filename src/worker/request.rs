@@ -63,7 +63,8 @@ pub struct Request {
     pub ignore_result: bool,
     /// STARTED is reported.
     pub track_started: bool,
-    /// The Job record a child was given, for the clerk of a Python app.
+    /// The Job record a child is given, from then on: what remote control and the clerk of a Python app are told.
+    /// A large body is left out unless a clerk may need it.
     pub(super) record: Vec<u8>,
     /// How far it is.
     pub state: State,

@@ -236,7 +236,7 @@ impl Tasks {
             State::Running { .. } | State::Ending { .. } | State::Publishing { .. } => return,
         };
         if let Some(job) = &waited {
-            self.keep_for_clerk(job);
+            self.keep_job(job);
         }
         self.clear_alarm(key);
         self.discard(key, cause, acks, producer);

@@ -35,6 +35,8 @@ pub struct Settings {
     pub accept: Accept,
     /// The signals of Celery's main process that a Python app listens to, by name.
     pub listeners: BTreeSet<String>,
+    /// What it tells of itself and listens to, beside tasks.
+    pub monitoring: Monitoring,
     /// `REMAP_SIGTERM=SIGQUIT` is in the environment: TERM is a cold shutdown.
     pub remap_sigterm: bool,
     /// How tasks live and end.
@@ -58,6 +60,39 @@ impl Settings {
             .max(1)
             .saturating_mul(self.prefetch_multiplier as usize);
         u16::try_from(count).unwrap_or(0)
+    }
+}
+
+/// What a worker tells of itself, and to whom it listens beside its task queues.
+#[derive(Clone, Debug)]
+pub struct Monitoring {
+    /// It answers remote control (`worker_enable_remote_control`).
+    pub remote_control: bool,
+    /// It sends events of its tasks from the start (`-E`).
+    pub task_events: bool,
+    /// It listens to the events of other workers (`--without-gossip` says no).
+    pub gossip: bool,
+    /// It greets other workers when it starts (`--without-mingle` says no).
+    pub mingle: bool,
+    /// How often it says that it is alive; never with `--without-heartbeat`.
+    pub heartbeat: Option<Duration>,
+    /// The settings that are not the default, as `inspect conf` shows them: a JSON object.
+    pub conf: String,
+    /// What `inspect report` shows.
+    pub report: String,
+}
+
+impl Default for Monitoring {
+    fn default() -> Self {
+        Self {
+            remote_control: true,
+            task_events: false,
+            gossip: true,
+            mingle: true,
+            heartbeat: Some(Duration::from_secs(2)),
+            conf: "{}".to_owned(),
+            report: String::new(),
+        }
     }
 }
 

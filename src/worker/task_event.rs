@@ -95,6 +95,14 @@ pub struct TaskEvents {
 }
 
 impl TaskEvents {
+    /// No events yet, and whether anybody watches.
+    pub fn watched(watched: bool) -> Self {
+        Self {
+            watched,
+            ..Self::default()
+        }
+    }
+
     /// Notes what has happened to the task `id`, if anybody watches.
     pub(super) fn note(&mut self, id: &str, what: impl FnOnce() -> What) {
         if !self.watched {

@@ -20,7 +20,7 @@ use super::revoked::Revoked;
 use super::settings::Settings;
 use super::task_event::{TaskEvents, What};
 use crate::hub::Timer;
-use crate::message::record::{Done, Outcome, Verdict};
+use crate::message::record::{self, Done, Outcome, Verdict};
 use crate::message::result::Exception;
 use crate::message::task::Accept;
 use crate::pool::{Finish, Job, JobKey};
@@ -32,6 +32,9 @@ use crate::util::slots::{Key, Slots};
 /// began.
 const LOST_BEFORE_IT_BEGAN: &str =
     "The child was lost before it began the task, whose message had been acknowledged.";
+
+/// A longer record is kept without its body.
+const KEPT_RECORD: usize = 64 * 1024;
 
 /// A job that waits for its ETA.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ impl Tasks {
             parked: VecDeque::new(),
             due: Timer::new(now),
             revoked: Revoked::new(life.revokes_max, life.revoke_expires),
-            events: TaskEvents::default(),
+            events: TaskEvents::watched(settings.monitoring.task_events),
             accepted: BTreeMap::new(),
             losses: Losses::new(life.max_worker_lost),
             limits: life.limits,
@@ -118,6 +121,23 @@ impl Tasks {
     /// The limits of tasks that have none of their own.
     pub(super) fn worker_limits(&self) -> Limits {
         self.limits
+    }
+
+    pub(super) fn request(&self, key: JobKey) -> Option<&Request> {
+        self.requests.get(Key::from(key.0))
+    }
+
+    /// A job goes to the pool: remote control may ask what it is, and the clerk what it was, should its child be
+    /// lost.
+    pub(super) fn keep_job(&mut self, job: &Job) {
+        let whole = self.reporter.books.is_some() || job.record.len() <= KEPT_RECORD;
+        if let Some(request) = self.request_mut(job.key) {
+            if whole {
+                request.record.clone_from(&job.record);
+            } else {
+                request.record = record::without_body(&job.record);
+            }
+        }
     }
 
     pub(super) fn request_mut(&mut self, key: JobKey) -> Option<&mut Request> {

@@ -13,7 +13,8 @@ use crate::message::task::Accept;
 use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
-    Binding, Exchange, LifeSettings, Limits, Queue, Registry, ResultBackend, Settings, TaskOptions,
+    Binding, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry, ResultBackend, Settings,
+    TaskOptions,
 };
 
 /// kombu's names of the transport that main speaks.
@@ -51,6 +52,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             None => Accept::default(),
         },
         listeners: report.receivers.iter().cloned().collect(),
+        monitoring: Monitoring::default(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
         life: life(report)?,
     })

@@ -14,11 +14,15 @@
 //! Nothing here recurses with the depth of its input.
 
 mod nesting;
+mod object;
+mod python;
 pub(in crate::message) mod raw;
 mod repr;
 mod scan;
 mod write;
 
+pub use object::{Field, Object, list};
+pub use python::{python_quoted, python_repr, python_str};
 pub use raw::{Elements, Kind, Members, Raw};
 pub use repr::{REPR_LENGTH, repr, repr_str, repr_tuple};
 pub use scan::{JsonError, MAX_DEPTH, Oddity, OddityKind, Problem, Scanner};

@@ -40,6 +40,8 @@ impl Kind {
 }
 
 impl<'a> Raw<'a> {
+    /// `null`
+    pub const NULL: Raw<'static> = Raw("null");
     /// `[]`
     pub const EMPTY_LIST: Raw<'static> = Raw("[]");
     /// `{}`

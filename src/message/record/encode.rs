@@ -136,6 +136,28 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
     }
 }
 
+/// The same record with an empty body; nothing of what is no record.
+///
+/// ```
+/// use celeriac::message::record::{Decoder, encode_up, without_body};
+/// let mut record = Vec::new();
+/// encode_up(&mut record, 7);
+/// assert_eq!(without_body(&record), record, "it has no body");
+/// assert!(without_body(b"CL").is_empty());
+/// ```
+pub fn without_body(record: &[u8]) -> Vec<u8> {
+    let length = record.get(4..8).and_then(|octets| octets.try_into().ok());
+    let head = length.map_or(0, |octets| u32::from_be_bytes(octets) as usize);
+    let Some(kept) = record.get(..HEADER_LENGTH + head) else {
+        return Vec::new();
+    };
+    let mut kept = kept.to_vec();
+    if let Some(body_length) = kept.get_mut(8..12) {
+        body_length.fill(0);
+    }
+    kept
+}
+
 /// Appends a Stop record.
 pub fn encode_stop(out: &mut Vec<u8>) {
     small(out, Kind::Stop, b"{}");

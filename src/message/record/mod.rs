@@ -41,7 +41,7 @@ mod head;
 
 pub use decode::{Decoder, Record, RecordError};
 pub use encode::{
-    Job, WriteError, encode_done, encode_note, encode_started, encode_stop, encode_up,
+    Job, WriteError, encode_done, encode_note, encode_started, encode_stop, encode_up, without_body,
 };
 pub use head::{
     About, DeliveryInfo, Done, JobHead, Note, Outcome, Publish, Reply, Started, Up, Verdict,

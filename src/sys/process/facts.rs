@@ -29,6 +29,42 @@ pub fn cpu_time(pid: Pid) -> io::Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / per_second))
 }
 
+/// What the kernel has counted for this process, without its children (`getrusage`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Seconds in user mode.
+    pub user: f64,
+    /// Seconds in system mode.
+    pub system: f64,
+    /// KiB of memory that were resident at most.
+    pub max_resident: i64,
+    /// Page faults without and with I/O.
+    pub faults: [i64; 2],
+    /// Blocks read and written.
+    pub blocks: [i64; 2],
+    /// Context switches, voluntary ones and others.
+    pub switches: [i64; 2],
+}
+
+/// The [`Usage`] of this process.
+pub fn usage() -> io::Result<Usage> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)?;
+    let seconds = |time: nix::sys::time::TimeVal| {
+        time.tv_sec() as f64 + f64::from(i32::try_from(time.tv_usec()).unwrap_or(0)) / 1e6
+    };
+    Ok(Usage {
+        user: seconds(usage.user_time()),
+        system: seconds(usage.system_time()),
+        max_resident: usage.max_rss(),
+        faults: [usage.minor_page_faults(), usage.major_page_faults()],
+        blocks: [usage.block_reads(), usage.block_writes()],
+        switches: [
+            usage.voluntary_context_switches(),
+            usage.involuntary_context_switches(),
+        ],
+    })
+}
+
 /// How many threads this process has.
 pub fn thread_count() -> io::Result<u64> {
     stat_field(&fs::read_to_string("/proc/self/stat")?, 20)

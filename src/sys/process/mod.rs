@@ -14,7 +14,7 @@ mod life;
 mod title;
 
 #[cfg(target_os = "linux")]
-pub use facts::{cpu_time, load_average, resident_memory, thread_count};
+pub use facts::{Usage, cpu_time, load_average, resident_memory, thread_count, usage};
 #[cfg(target_os = "linux")]
 pub use life::{
     Fork, become_subreaper, die_with_parent, exit_now, fork, new_session, reap,

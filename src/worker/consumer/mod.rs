@@ -2,8 +2,14 @@
 //! whenever the connection was lost. Children and their tasks do not notice.
 
 mod connection;
+mod control;
 mod event_loop;
-pub(crate) mod subscription;
+mod events;
+mod gossip;
+mod heart;
+mod mingle;
+pub(in crate::worker) mod subscription;
+mod subscriptions;
 mod tasks;
 
 use std::time::Instant;
@@ -13,11 +19,12 @@ use super::acks::{Acks, Settle};
 use super::gather::Gather;
 use super::settings::Settings;
 use super::wiring::{Wire, earliest};
-use crate::amqp::ReplyCode;
-use crate::amqp::connection::{self as amqp_connection, CloseReason, Event};
+use crate::amqp::connection::{self as amqp_connection, CloseReason, Delivery, Event};
+use crate::amqp::{ReplyCode, ShortStr};
 use crate::boot::{Blueprint, BlueprintError};
 use crate::link::{Link, LinkEvent, Loss, Turn};
-use subscription::Subscription;
+use subscription::Purpose;
+use subscriptions::Subscriptions;
 
 /// The steps of the Consumer blueprint.
 pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
@@ -25,7 +32,12 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
         "Consumer",
         vec![
             Box::new(connection::Connection),
+            Box::new(events::Events),
+            Box::new(mingle::Mingle),
             Box::new(tasks::Tasks),
+            Box::new(control::Control),
+            Box::new(gossip::Gossip),
+            Box::new(heart::Heart),
             Box::new(event_loop::EventLoop),
         ],
     )
@@ -38,7 +50,7 @@ pub(super) struct Consumer {
     pub(super) wire: Wire,
     pub(super) acks: Acks,
     gather: Gather,
-    pub(super) subscription: Subscription,
+    pub(super) subscriptions: Subscriptions,
     /// The connection was closed for good.
     pub(super) closed: bool,
     /// `ready.` was logged: it is, once in a worker's life.
@@ -51,22 +63,61 @@ pub(super) enum Wish {
     /// The connection is open.
     Up,
     /// The channel is open.
-    Declare(u16),
+    Declare(Purpose),
     /// Every queue is consumed.
-    Consuming,
+    Consuming(Purpose),
     /// The broker cancelled the consumer of this tag.
-    Consume(String),
+    Consume(Purpose, String),
     /// The broker closed the channel.
     Reopen {
-        /// Its code and words.
-        reason: String,
+        /// What it was for.
+        purpose: Purpose,
+        /// The broker's code.
+        code: u16,
+        /// Its words.
+        text: String,
     },
+    /// A message that is no task.
+    Read(Letter),
     /// The connection is lost, or could not be had.
     Restart,
     /// There is no use in trying on.
     GiveUp(String),
     /// The connection was closed on our request.
     Closed,
+}
+
+/// A message that is no task: of remote control, or an event.
+#[derive(Debug)]
+pub(super) struct Letter {
+    /// What came it for.
+    pub(super) purpose: Purpose,
+    /// Its body.
+    pub(super) body: Vec<u8>,
+    /// Its content type, if it has one.
+    pub(super) content_type: Option<String>,
+    /// The header `clock`: Lamport's, of its sender's mailboxes.
+    pub(super) clock: u64,
+    /// The header `ticket`: which call a reply belongs to.
+    pub(super) ticket: Option<String>,
+}
+
+impl Letter {
+    pub(super) fn new(purpose: Purpose, delivery: &Delivery<'_>) -> Self {
+        let headers = delivery.properties.headers.unwrap_or_default();
+        let header = |name| headers.find(name).ok().flatten();
+        let clock = header("clock").and_then(|value| value.as_i64());
+        let text = |value: ShortStr<'_>| value.to_string_lossy().into_owned();
+        Self {
+            purpose,
+            body: delivery.body.to_vec(),
+            content_type: delivery.properties.content_type.map(text),
+            clock: clock
+                .and_then(|clock| u64::try_from(clock).ok())
+                .unwrap_or(0),
+            ticket: header("ticket").and_then(|value| value.as_str().map(str::to_owned)),
+        }
+    }
 }
 
 impl Consumer {
@@ -77,7 +128,7 @@ impl Consumer {
             wire: Wire::default(),
             acks: Acks::new(),
             gather: Gather::default(),
-            subscription: Subscription::new(settings.queues.clone(), settings.prefetch_count()),
+            subscriptions: Subscriptions::new(settings),
             closed: false,
             ready_said: false,
         }
@@ -91,7 +142,8 @@ impl Consumer {
     /// Takes account of messages that only wait for their time: they do not count against the window.
     pub(super) fn adapt_prefetch(&mut self, held: usize) {
         if let Some(connection) = self.link.connection() {
-            self.subscription.hold(held, connection);
+            let tasks = self.subscriptions.of_mut(Purpose::Tasks);
+            tasks.hold(held, connection);
         }
     }
 
@@ -118,24 +170,46 @@ impl Consumer {
 pub(super) fn heed(
     event: LinkEvent<'_>,
     acks: &mut Acks,
-    subscription: &mut Subscription,
+    subscriptions: &mut Subscriptions,
 ) -> Option<Wish> {
     match event {
         LinkEvent::Up { url, server, .. } => {
             log::info!("Connected to {url}");
-            subscription.adapt_to(server);
+            subscriptions.of_mut(Purpose::Tasks).adapt_to(server);
             Some(Wish::Up)
         }
-        LinkEvent::Amqp(Event::ChannelOpen { channel }) => Some(Wish::Declare(channel)),
-        LinkEvent::Amqp(Event::Reply { .. }) => subscription.answered().then_some(Wish::Consuming),
-        LinkEvent::Amqp(Event::ConsumerCancelled { consumer_tag, .. }) => {
-            Some(Wish::Consume(consumer_tag.to_string()))
+        LinkEvent::Amqp(Event::ChannelOpen { channel }) => {
+            subscriptions.purpose(channel).map(Wish::Declare)
         }
-        LinkEvent::Amqp(Event::ChannelClosed { code, text, .. }) => {
-            acks.reset();
-            subscription.reset();
+        LinkEvent::Amqp(Event::Reply { channel, .. }) => {
+            let purpose = subscriptions.purpose(channel)?;
+            let complete = subscriptions.of_mut(purpose).answered();
+            complete.then_some(Wish::Consuming(purpose))
+        }
+        LinkEvent::Amqp(Event::ConsumerCancelled {
+            channel,
+            consumer_tag,
+        }) => {
+            let purpose = subscriptions.purpose(channel)?;
+            Some(Wish::Consume(purpose, consumer_tag.to_string()))
+        }
+        LinkEvent::Amqp(Event::ChannelClosed {
+            channel,
+            code,
+            text,
+            ..
+        }) => {
+            let purpose = subscriptions.purpose(channel)?;
+            if purpose == Purpose::Tasks {
+                acks.reset();
+            }
+            for queue in subscriptions.of_mut(purpose).refused() {
+                log::error!("consumer: {queue} is not consumed: ({code}) {text}");
+            }
             Some(Wish::Reopen {
-                reason: format!("({code}) {text}"),
+                purpose,
+                code,
+                text: text.to_string_lossy().into_owned(),
             })
         }
         LinkEvent::Lost {
@@ -145,9 +219,9 @@ pub(super) fn heed(
             was_up,
             retry,
         } => {
-            let first = !subscription.is_proven();
+            let first = !subscriptions.of(Purpose::Tasks).is_proven();
             acks.reset();
-            subscription.reset();
+            subscriptions.reset();
             if permanent && first && is_refused_login(&reason) {
                 return Some(Wish::GiveUp(reason.to_string()));
             }

@@ -1,5 +1,6 @@
 //! The step that consumes the task queues.
 
+use super::subscription::Purpose;
 use crate::boot::{Progress, Step, StepError};
 use crate::hub::Hub;
 use crate::worker::Worker;
@@ -12,11 +13,11 @@ impl Step<Worker> for Tasks {
     }
 
     fn requires(&self) -> &'static [&'static str] {
-        &["Connection"]
+        &["Mingle"]
     }
 
     fn start(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
-        cx.open_task_channel();
+        cx.subscribe(Purpose::Tasks);
         self.poll_start(cx, hub)
     }
 
@@ -25,7 +26,7 @@ impl Step<Worker> for Tasks {
         cx: &mut Worker,
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        let consuming = cx.consumer.subscription.is_consuming();
+        let consuming = cx.consumer.subscriptions.of(Purpose::Tasks).is_consuming();
         Ok(if consuming {
             Progress::Done
         } else {
@@ -35,8 +36,9 @@ impl Step<Worker> for Tasks {
 
     /// The broker's answer is not waited for: a message that still comes is handed back.
     fn stop(&mut self, cx: &mut Worker, _hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        let tasks = cx.consumer.subscriptions.of_mut(Purpose::Tasks);
         if let Some(connection) = cx.consumer.link.connection()
-            && let Err(error) = cx.consumer.subscription.cancel(connection)
+            && let Err(error) = tasks.cancel(connection)
         {
             log::debug!("consumer: cannot cancel: {error}");
         }

@@ -1,0 +1,197 @@
+//! Remote control: what comes to the node's mailbox, done and answered.
+//!
+//! Requests are read by [`pidbox`](crate::message::pidbox); [`table`] knows the commands, their arguments and who
+//! does them. A command that does not exist and arguments that make no sense are answered with the exception that
+//! Celery's handlers raise; nothing that comes here stops a worker but `shutdown`.
+
+mod inspect;
+mod limits;
+mod monitor;
+mod pool;
+mod queues;
+mod revoke;
+mod stats;
+pub(in crate::worker) mod table;
+mod tasks;
+
+use super::Worker;
+use super::consumer::Letter;
+use super::notices::Notice;
+use super::refusals::CRITICAL;
+use super::settings::{Binding, Exchange, Queue};
+use crate::amqp::table::TableBuf;
+use crate::hub::Hub;
+use crate::message::json::Object;
+use crate::message::pidbox::{self, Arguments, Exception, Request, RequestError};
+use crate::util::lamport::Lamport;
+
+pub use table::{Argument, COMMANDS, Command, Kind};
+
+/// What a command answers.
+pub type Answer = Result<Reply, Exception>;
+
+/// Carries a command out.
+pub type Handler = fn(&mut Worker, &mut Hub<Worker>, &Arguments<'_>) -> Answer;
+
+/// The answer of a command that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A value: JSON.
+    Json(String),
+    /// Nothing is sent back.
+    Silence,
+}
+
+impl Reply {
+    /// `{"ok": text}`
+    pub fn ok(text: &str) -> Self {
+        let mut object = Object::new();
+        object.push("ok", text);
+        object.into()
+    }
+
+    /// `{"error": text}`
+    pub fn error(text: &str) -> Self {
+        let mut object = Object::new();
+        object.push("error", text);
+        object.into()
+    }
+
+    /// `null`
+    pub fn null() -> Self {
+        Self::Json("null".to_owned())
+    }
+}
+
+impl From<Object> for Reply {
+    fn from(object: Object) -> Self {
+        Self::Json(object.into_json())
+    }
+}
+
+/// A worker's mailbox: its logical clock, which is not that of its events.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    pub(super) clock: Lamport,
+}
+
+/// The mailbox of a node, with Celery's flags.
+pub(super) fn mailbox(node: &str) -> Queue {
+    control_queue(
+        pidbox::mailbox(node),
+        Binding {
+            exchange: control_exchange(pidbox::REQUESTS, "fanout"),
+            routing_key: String::new(),
+            arguments: TableBuf::new(),
+        },
+    )
+}
+
+/// The queue for replies to a client.
+pub(super) fn reply_queue(client: &str) -> Queue {
+    control_queue(
+        pidbox::reply_queue(client),
+        Binding {
+            exchange: control_exchange(pidbox::REPLIES, "direct"),
+            routing_key: client.to_owned(),
+            arguments: TableBuf::new(),
+        },
+    )
+}
+
+fn control_queue(name: String, binding: Binding) -> Queue {
+    let mut arguments = TableBuf::new();
+    for (key, value) in [
+        ("x-expires", pidbox::QUEUE_EXPIRES),
+        ("x-message-ttl", pidbox::MESSAGE_TTL),
+    ] {
+        let _ = arguments.insert(key, value); // the keys are short
+    }
+    Queue {
+        name,
+        bindings: vec![binding],
+        durable: false,
+        exclusive: true,
+        auto_delete: true,
+        declared: true,
+        arguments,
+        consumer_arguments: TableBuf::new(),
+    }
+}
+
+fn control_exchange(name: &str, kind: &str) -> Exchange {
+    Exchange {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        durable: false,
+        auto_delete: false,
+        declared: true,
+        arguments: TableBuf::new(),
+    }
+}
+
+impl Worker {
+    /// Does what a request asks for, if this node is meant, and answers it.
+    pub(super) fn obey(&mut self, letter: &Letter, hub: &mut Hub<Self>) {
+        self.producer.events.clock.forward();
+        self.mailbox.clock.adjust(letter.clock);
+        if let Some(content_type) = &letter.content_type
+            && !self.tasks.accept.allows(content_type)
+        {
+            log::error!("Control command error: refusing content of type {content_type}");
+            return;
+        }
+        let request = match Request::parse(&letter.body) {
+            Ok(request) => request,
+            Err(RequestError::NotJson(error)) => {
+                log::error!(target: CRITICAL, "Can't decode message body: {error}");
+                return;
+            }
+            Err(error) => {
+                log::error!("Control command error: {error}");
+                return;
+            }
+        };
+        if !request.is_for(&self.settings.node_name) {
+            return;
+        }
+        log::debug!("pidbox received method {}", request.method);
+        let answer = self.execute(&request, hub);
+        let json = match answer {
+            Ok(Reply::Json(json)) => json,
+            Ok(Reply::Silence) => return,
+            Err(exception) => {
+                log::error!("pidbox command error: {exception}");
+                exception.to_json()
+            }
+        };
+        self.reply(&request, &json);
+    }
+
+    fn execute(&mut self, request: &Request<'_>, hub: &mut Hub<Self>) -> Answer {
+        let command = table::find(&request.method)
+            .ok_or_else(|| Exception::new("KeyError", &*request.method))?;
+        command.check(&request.arguments)?;
+        (command.handler)(self, hub, &request.arguments)
+    }
+
+    fn reply(&mut self, request: &Request<'_>, json: &str) {
+        let Some(reply_to) = &request.reply_to else {
+            return;
+        };
+        let mut headers = TableBuf::new();
+        let clock = i64::try_from(self.mailbox.clock.forward()).unwrap_or(i64::MAX);
+        // The keys are short, and a text of any length fits a table.
+        if let Some(ticket) = request.ticket.as_deref() {
+            let _ = headers.insert("ticket", ticket);
+        }
+        let _ = headers.insert("clock", clock);
+        self.producer.notify(Notice {
+            exchange: reply_to.exchange.clone().into_owned(),
+            routing_key: reply_to.routing_key.clone().into_owned(),
+            delivery_mode: 1,
+            headers,
+            body: pidbox::reply_body(&self.settings.node_name, json),
+        });
+    }
+}
