@@ -19,6 +19,8 @@ pub(super) struct Banner<'a> {
     pub(super) concurrency: usize,
     /// The queues consumed from; each is bound to a direct exchange of its own name.
     pub(super) queues: &'a [&'a str],
+    /// Whether it sends events of tasks.
+    pub(super) task_events: bool,
 }
 
 /// Celery's emblem: people recognise it, and scripts cut the first fifteen columns off.
@@ -58,6 +60,10 @@ pub(super) fn render(banner: &Banner<'_>, tasks: Option<&[&str]>) -> String {
 }
 
 fn rows(banner: &Banner<'_>) -> Vec<String> {
+    let events = match banner.task_events {
+        true => ".> task events: ON",
+        false => ".> task events: OFF (enable -E to monitor tasks in this worker)",
+    };
     let mut rows = vec![
         format!("{} v{}", banner.node, banner.version),
         String::new(),
@@ -68,7 +74,7 @@ fn rows(banner: &Banner<'_>) -> Vec<String> {
         format!(".> transport:   {}", banner.transport),
         format!(".> results:     {}", banner.results),
         format!(".> concurrency: {} (prefork)", banner.concurrency),
-        ".> task events: OFF (enable -E to monitor tasks in this worker)".to_owned(),
+        events.to_owned(),
         String::new(),
         "[queues]".to_owned(),
     ];
@@ -100,6 +106,7 @@ mod tests {
         results: "rpc://",
         concurrency: 1,
         queues: &[],
+        task_events: false,
     };
 
     #[test]

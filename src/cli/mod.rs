@@ -14,6 +14,7 @@ mod client;
 mod dev;
 mod environment;
 pub mod log;
+mod monitoring;
 mod pidfile;
 mod program;
 mod python;

@@ -14,16 +14,14 @@ use clap::builder::PossibleValuesParser;
 use super::banner::{self, Banner};
 use super::log::{self, Level};
 use super::pidfile::{PidFile, Refusal};
-use super::{FAILURE, Setting, VERSION, environment};
+use super::{FAILURE, Setting, VERSION, environment, monitoring};
 use crate::app::runner::Runner;
 use crate::app::{App, demo};
 use crate::link::BrokerUrl;
 use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
-use crate::worker::{
-    self, LifeSettings, Limits, Monitoring, Queue, ResultBackend, Settings, node_name,
-};
+use crate::worker::{self, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name};
 
 /// Celery's `worker_prefetch_multiplier`.
 const PREFETCH_MULTIPLIER: u32 = 4;
@@ -110,6 +108,9 @@ pub(super) struct Arguments {
     #[arg(short = 'P', long, env = "CELERY_WORKER_POOL", hide_env_values = true, default_value = "prefork",
           value_parser = PossibleValuesParser::new(["prefork"]), value_name = "POOL")]
     pool: String,
+
+    #[command(flatten)]
+    monitoring: monitoring::Options,
 
     #[command(flatten)]
     life: Life,
@@ -311,9 +312,19 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
             ));
         }
     };
+    let (read_urls, write_urls) = (urls(&read)?, urls(&write)?);
+    let backend = match results {
+        ResultBackend::Rpc => RPC,
+        ResultBackend::Disabled | ResultBackend::App => DISABLED,
+    };
+    let queues = &arguments.queues;
+    let conf = monitoring::conf(read_urls.first(), backend, queues, arguments.concurrency.0);
+    let monitoring = arguments
+        .monitoring
+        .settings(setting.app.name(), "amqp", backend, &conf);
     Ok(Settings {
-        read_urls: urls(&read)?,
-        write_urls: urls(&write)?,
+        read_urls,
+        write_urls,
         results,
         concurrency: arguments.concurrency.0,
         prefetch_multiplier: match arguments.prefetch_multiplier {
@@ -326,7 +337,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         listeners: BTreeSet::new(),
         life: arguments.life.settings(&node_name)?,
         node_name,
-        monitoring: Monitoring::default(),
+        monitoring,
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
     })
 }
@@ -352,6 +363,7 @@ fn greeting(settings: &Settings, app: &App, level: Level) -> String {
         },
         concurrency: settings.concurrency,
         queues: &queues,
+        task_events: settings.monitoring.task_events,
     };
     let tasks: Vec<&str> = app.registry().names().collect();
     banner::render(&banner, (level <= Level::Info).then_some(&tasks))

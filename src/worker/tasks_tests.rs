@@ -8,8 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::acks::Settle;
+use super::super::events::Dispatcher;
 use super::super::limits::What as Due;
-use super::super::settings::{LifeSettings, ResultBackend};
+use super::super::settings::{LifeSettings, Monitoring, ResultBackend};
 use super::*;
 use crate::amqp::Properties;
 use crate::amqp::connection::{Delivery, DeliveryTag};
@@ -61,6 +62,7 @@ fn settings() -> Settings {
         queues: vec![],
         accept: Accept::default(),
         listeners: Default::default(),
+        monitoring: Monitoring::default(),
         remap_sigterm: false,
         life: LifeSettings::default(),
     }
@@ -74,7 +76,7 @@ impl World {
         Self {
             tasks: Tasks::new(registry(), &settings(), now),
             acks: Acks::new(),
-            producer: Producer::new(link),
+            producer: Producer::new(link, Dispatcher::new(&settings())),
             now,
             delivered: 0,
             settled: BTreeMap::new(),

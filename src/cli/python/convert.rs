@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::environment;
 use crate::amqp::table::TableBuf;
 use crate::link::BrokerUrl;
-use crate::message::headers;
 use crate::message::task::Accept;
+use crate::message::{headers, json};
 use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
@@ -52,10 +52,33 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             None => Accept::default(),
         },
         listeners: report.receivers.iter().cloned().collect(),
-        monitoring: Monitoring::default(),
+        monitoring: monitoring(report),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
         life: life(report)?,
     })
+}
+
+/// What it tells of itself.
+fn monitoring(report: &Report) -> Monitoring {
+    let worker = &report.worker;
+    let every = seconds(worker.heartbeat_interval).filter(|every| !every.is_zero());
+    let conf = json::to_string(&report.conf).unwrap_or_else(|_| "{}".to_owned());
+    let results = report.conf.get("result_backend").and_then(Value::as_str);
+    let transport = report.broker.transport.as_str();
+    Monitoring {
+        remote_control: report.settings.flag("worker_enable_remote_control") != Some(false),
+        task_events: worker.task_events,
+        gossip: !worker.without_gossip,
+        mingle: !worker.without_mingle,
+        heartbeat: (!worker.without_heartbeat).then(|| every.unwrap_or(Duration::from_secs(2))),
+        report: crate::cli::monitoring::report(
+            &format!("celery:{}", report.celery.banner),
+            transport,
+            results.unwrap_or("disabled:///"),
+            &conf,
+        ),
+        conf,
+    }
 }
 
 /// How tasks live and end.
