@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use log::Level;
 
 use super::error::{Exception, Retry, TaskError, TaskResult, When};
-use super::{Context, TaskOptions};
+use super::{Context, TaskOptions, canvas};
 use crate::message::json::{REPR_LENGTH, Raw, python_float, repr};
 use crate::message::moment;
 use crate::message::record::{Done, JobHead, Outcome};
@@ -65,6 +65,7 @@ impl Ending<'_> {
             .unwrap_or_default();
         let line = format!("succeeded in {}s: {shown}", python_float(self.runtime));
         let mut done = self.done(Outcome::Success);
+        self.go_on(&mut done, self.parent().succeeded(self.body, value));
         self.store(&mut done, State::Success, value, None);
         done.result = Some(shown);
         self.says(Level::Info, &line, done)
@@ -75,6 +76,7 @@ impl Ending<'_> {
         let shown = exception.repr();
         let line = format!("raised unexpected: {shown}\n{}", traceback.trim_end());
         let mut done = self.done(Outcome::Failure);
+        self.go_on(&mut done, self.parent().failed(self.body));
         self.store(
             &mut done,
             State::Failure,
@@ -119,6 +121,23 @@ impl Ending<'_> {
             &format!("retry: {}", self.retry_text(retry)),
             done,
         )
+    }
+
+    fn parent(&self) -> canvas::Parent<'_> {
+        canvas::Parent {
+            context: self.context,
+            now: self.now,
+        }
+    }
+
+    /// Has main publish what follows.
+    fn go_on(&self, done: &mut Done, next: canvas::Continuation) {
+        done.publish = next.publish;
+        if !next.ignored.is_empty() {
+            let (name, id) = (self.context.display_name(), self.context.id());
+            let ignored = next.ignored.join("; ");
+            log::warn!("Task {name}[{id}] asks for what a native task cannot do yet: {ignored}");
+        }
     }
 
     /// Has main keep the result, unless nobody wants it.

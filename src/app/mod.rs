@@ -36,6 +36,7 @@
 
 mod arguments;
 mod binder;
+mod canvas;
 mod context;
 pub(crate) mod demo;
 mod ending;
