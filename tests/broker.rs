@@ -3,6 +3,8 @@
 
 #[path = "broker/client.rs"]
 mod client;
+#[path = "broker/command.rs"]
+mod command;
 #[path = "broker/misbehave.rs"]
 mod misbehave;
 #[path = "broker/raw.rs"]

@@ -5,6 +5,7 @@
 #   tests/run.sh                       everything
 #   tests/run.sh interop [ARGS...]     only the stories, with pytest's ARGS, e.g. `-k retry`
 #   tests/run.sh python [ARGS...]      only those about Python apps: the same app under Celery and under celeriac
+#   tests/run.sh broker [ARGS...]      only the embedded broker, beside RabbitMQ and under suites that others wrote
 #
 # `cargo test` alone needs none of this. The brokers that the stories start are private to them: nothing of the
 # system's is started, stopped or used.
@@ -40,6 +41,17 @@ python_stories() {
     CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/python -p no:cacheprovider "$@"
 }
 
+# The embedded broker, held to RabbitMQ and to what others wrote for RabbitMQ.
+broker_stories() {
+    stage "broker: the same operations as on RabbitMQ"
+    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/differential -q -p no:cacheprovider "$@"
+    stage "broker: the suites of kombu and py-amqp"
+    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" tests/suites/run.py
+    stage "broker: speed and memory"
+    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" tests/differential/speed.py
+    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" tests/differential/speed.py --memory
+}
+
 stage "setting up"
 python="$(tests/setup.sh)"
 
@@ -54,6 +66,12 @@ python)
     shift
     cargo build --release
     python_stories "$@"
+    exit
+    ;;
+broker)
+    shift
+    cargo build --release
+    broker_stories "$@"
     exit
     ;;
 esac
@@ -72,4 +90,5 @@ stage "cargo build --release"
 cargo build --release
 stories
 python_stories
+broker_stories
 stage "all passed"

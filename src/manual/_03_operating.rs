@@ -58,3 +58,19 @@
 //!
 //! An idle worker makes fewer than five wake-ups a second, and its main process stays under 15 MiB. `bench/README.md` has
 //! the commands that show these and the other numbers.
+//!
+//! # Without RabbitMQ
+//!
+//! `celeriac broker` is a broker in memory, for development and tests ([`broker`](crate::broker)); `celeriac dev` is one
+//! with a worker. They answer as RabbitMQ 3.10 does, to the words of an error, with these exceptions:
+//!
+//! | RabbitMQ | the embedded broker | why |
+//! |---|---|---|
+//! | keeps durable queues and persistent messages on disk | forgets everything when it stops | it is for development |
+//! | a prefetch count without `global` is for consumers that come later | takes effect at once | kombu expects it of a server that is not called RabbitMQ, and Celery's ETA tasks need it |
+//! | drops the socket at an unknown method or a malformed table | says why, 540 or 502 | a reason helps whoever writes a client |
+//! | has transactions, direct reply-to, CC and BCC headers, policies, plugins | refuses or ignores them | Celery uses none of them |
+//! | replicates quorum queues | accepts them, with their restrictions | applications declare them |
+//!
+//! `--rules rabbitmq-4.3` refuses what newer servers refuse. `celeriac broker queues` lists the queues of the broker that
+//! is running on this machine.

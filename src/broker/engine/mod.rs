@@ -10,15 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 use self::frames::{decode_refusal, frame_refusal};
 use super::faults::Faults;
 use super::keys::{SessionKey, TypedSlots};
-use super::overview::{OVERVIEW_QUEUE, to_json};
+use super::overview::OVERVIEW_QUEUE;
 use super::refusal::Refusal;
 use super::session::{Call, Content, Outputs, Phase, Session, SessionChannel};
 use super::settings::Settings;
 use super::vhost::Vhost;
-use crate::amqp::frame::{Frame, FrameKind, OVERHEAD, decode, put_message};
+use crate::amqp::ShortStr;
+use crate::amqp::frame::{Frame, FrameKind, OVERHEAD, decode};
 use crate::amqp::method::{Method, MethodId, basic, channel, connection};
 use crate::amqp::reply::ReplyCode;
-use crate::amqp::{Properties, ShortStr};
 use crate::hub::Timer;
 use crate::util::random::Random;
 
@@ -311,25 +311,6 @@ impl Engine {
             self.tell_cancelled();
         }
         Ok(())
-    }
-
-    /// Answers basic.get with what there is to see of the queues.
-    fn show_queues(&mut self, key: SessionKey, number: u16) {
-        let body = to_json(&self.queues());
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let properties = Properties {
-            content_type: Some("application/json".into()),
-            ..Properties::default()
-        };
-        let ok = basic::GetOk {
-            routing_key: OVERVIEW_QUEUE.into(),
-            ..basic::GetOk::default()
-        };
-        let (output, frame_max) = (session.output.writer(), session.frame_max);
-        // Cannot fail: the names in it are short.
-        let _ = put_message(output, number, &ok.into(), &properties, &body, frame_max);
     }
 
     fn open_channel(

@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use super::{Due, Engine};
-use crate::amqp::method::{Method, MethodId};
+use crate::amqp::Properties;
+use crate::amqp::frame::put_message;
+use crate::amqp::method::{Method, MethodId, basic};
 use crate::amqp::reply::ReplyCode;
 use crate::broker::faults::Action;
 use crate::broker::keys::SessionKey;
-use crate::broker::overview::QueueOverview;
+use crate::broker::overview::{OVERVIEW_QUEUE, QueueOverview, to_json};
 use crate::broker::refusal::Refusal;
 use crate::broker::session::Phase;
 use crate::broker::vhost::Vhost;
@@ -16,6 +18,25 @@ impl Engine {
     /// What there is to see of the queues of all virtual hosts.
     pub(in crate::broker) fn queues(&self) -> Vec<QueueOverview> {
         self.vhosts.iter().flat_map(Vhost::overview).collect()
+    }
+
+    /// Answers basic.get with what there is to see of the queues.
+    pub(super) fn show_queues(&mut self, key: SessionKey, number: u16) {
+        let body = to_json(&self.queues());
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let properties = Properties {
+            content_type: Some("application/json".into()),
+            ..Properties::default()
+        };
+        let ok = basic::GetOk {
+            routing_key: OVERVIEW_QUEUE.into(),
+            ..basic::GetOk::default()
+        };
+        let (output, frame_max) = (session.output.writer(), session.frame_max);
+        // Cannot fail: the names in it are short.
+        let _ = put_message(output, number, &ok.into(), &properties, &body, frame_max);
     }
 
     /// Closes every connection as an operator does.
