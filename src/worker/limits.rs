@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::Worker;
+use super::receive::after;
 use super::request::{Cause, State};
 use super::settings::ResultBackend;
 use super::tasks::Tasks;
@@ -109,10 +110,10 @@ impl Tasks {
         match limits.unwrap_or_default() {
             Limits {
                 soft: Some(soft), ..
-            } => self.set_alarm(key, What::Soft, now + soft),
+            } => self.set_alarm(key, What::Soft, after(now, soft)),
             Limits {
                 hard: Some(hard), ..
-            } => self.set_alarm(key, What::Hard, now + hard),
+            } => self.set_alarm(key, What::Hard, after(now, hard)),
             _ => {}
         }
     }
@@ -203,7 +204,7 @@ impl Worker {
             log::warn!("{line}");
         }
         if let Some(hard) = hard {
-            self.tasks.set_alarm(key, What::Hard, since + hard);
+            self.tasks.set_alarm(key, What::Hard, after(since, hard));
         }
     }
 

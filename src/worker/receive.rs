@@ -297,7 +297,7 @@ fn received(task: &TaskMessage<'_>) -> task_event::What {
 const CLOCK_GRAIN: Duration = Duration::from_millis(1);
 
 /// `now + wait`, or a hundred years from now where there is no such instant.
-fn after(now: Instant, wait: Duration) -> Instant {
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
     let far = Duration::from_secs(100 * 365 * 86_400);
     now.checked_add(wait.min(far)).unwrap_or(now)
 }

@@ -410,3 +410,21 @@ fn each_end_has_its_fate() {
         assert_eq!(fate(name, unheard), ("ack", 1), "{name}");
     }
 }
+
+/// A message may ask for more time than there is.
+#[test]
+fn a_limit_beyond_all_time_is_as_good_as_none() {
+    let mut world = World::new();
+    let limits = [
+        (Some(Duration::MAX), None),
+        (None, Some(Duration::MAX)),
+        (Some(Duration::from_secs(1)), Some(Duration::MAX)),
+    ];
+    for (soft, hard) in limits {
+        world.tasks.set_limits("late", Limits { soft, hard });
+        world.deliver("late", None, None, false);
+        world.assign(0);
+    }
+    assert_eq!(world.running.len(), 3);
+    world.leave();
+}
