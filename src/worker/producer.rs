@@ -138,9 +138,13 @@ impl Producer {
 
     /// Hands publications to the connection and writes them out; a `busy` worker gathers a few.
     pub(super) fn flush(&mut self, busy: bool, now: Instant) -> Turn {
-        if let Channel::Ready(channel) = self.channel
-            && !self.blocked
-            && self.gather.is_due(self.outbox.waiting(), ENOUGH, busy, now)
+        let channel = match self.channel {
+            Channel::Ready(channel) if !self.blocked => Some(channel),
+            _ => None,
+        };
+        let waiting = channel.map_or(0, |_| self.outbox.waiting()); // what cannot leave is not waited for
+        if self.gather.is_due(waiting, ENOUGH, busy, now)
+            && let Some(channel) = channel
         {
             self.fill(channel);
         }
@@ -156,8 +160,10 @@ impl Producer {
 
     /// When something is due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waits = self.side == Channel::None && !self.notices.is_empty() && self.link.is_up();
-        let reopened = self.side_opened.filter(|_| waits);
+        let waits = self.side == Channel::None && !self.notices.is_empty();
+        let reopened = self
+            .side_opened
+            .filter(|_| waits && !self.blocked && self.link.is_up());
         earliest([
             self.link.deadline(),
             self.gather.deadline(),
@@ -424,4 +430,53 @@ fn about(publication: &Publication) -> String {
     let id = properties.correlation_id.as_deref().unwrap_or("?");
     let size = body.len();
     format!("{size} octets for {id} to exchange {exchange:?} with key {routing_key:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::link;
+    use crate::sys::clock;
+    use crate::worker::Settings;
+
+    fn producer(now: Instant) -> Producer {
+        let link = Link::new(link::Settings::new(vec![], "test"), 1, now);
+        Producer::new(link, Dispatcher::new(&Settings::of_tests()))
+    }
+
+    fn publication() -> Publication {
+        Publication {
+            exchange: String::new(),
+            routing_key: "q".into(),
+            mandatory: false,
+            properties: MessageProperties::default(),
+            headers: TableBuf::new(),
+            body: vec![],
+            request: None,
+        }
+    }
+
+    /// A deadline that has passed and stays would keep the Hub from ever sleeping.
+    #[test]
+    fn what_cannot_leave_is_not_waited_for() {
+        let now = clock::now();
+        let later = now + Duration::from_millis(2);
+        let stops: [fn(&mut Producer); 2] = [
+            |producer| producer.blocked = true,
+            |producer| producer.channel = Channel::None,
+        ];
+        for stop in stops {
+            let mut producer = producer(now);
+            producer.channel = Channel::Ready(1);
+            producer.publish(publication());
+            assert_eq!(producer.flush(true, now), Turn::Wait);
+            assert!(producer.deadline().is_some(), "a busy worker gathers");
+            stop(&mut producer);
+            assert_eq!(producer.flush(true, later), Turn::Wait);
+            assert_eq!(producer.deadline(), None);
+            assert_eq!(producer.backlog(), 1, "it waits for better times");
+        }
+    }
 }

@@ -44,6 +44,26 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Some settings, for tests.
+    #[cfg(test)]
+    pub(super) fn of_tests() -> Self {
+        Self {
+            node_name: "w@host".into(),
+            read_urls: vec![],
+            write_urls: vec![],
+            results: ResultBackend::Rpc,
+            concurrency: 1,
+            prefetch_multiplier: 4,
+            max_tasks_per_child: None,
+            queues: vec![],
+            accept: Accept::default(),
+            listeners: BTreeSet::new(),
+            monitoring: Monitoring::default(),
+            remap_sigterm: false,
+            life: LifeSettings::default(),
+        }
+    }
+
     /// The signal that asks a child to end. `REMAP_SIGTERM` has Python's children heed another.
     pub(super) fn pool_term(&self) -> Signal {
         match (self.results, self.remap_sigterm) {

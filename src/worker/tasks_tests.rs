@@ -2,7 +2,6 @@
 //! every caller hears at most one end.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -10,7 +9,6 @@ use proptest::prelude::*;
 use super::super::acks::Settle;
 use super::super::events::Dispatcher;
 use super::super::limits::What as Due;
-use super::super::settings::{LifeSettings, Monitoring, ResultBackend};
 use super::*;
 use crate::amqp::Properties;
 use crate::amqp::connection::{Delivery, DeliveryTag};
@@ -50,33 +48,15 @@ fn registry() -> Registry {
     registry
 }
 
-fn settings() -> Settings {
-    Settings {
-        node_name: "w@host".into(),
-        read_urls: vec![],
-        write_urls: vec![],
-        results: ResultBackend::Rpc,
-        concurrency: 1,
-        prefetch_multiplier: 4,
-        max_tasks_per_child: None::<NonZeroU32>,
-        queues: vec![],
-        accept: Accept::default(),
-        listeners: Default::default(),
-        monitoring: Monitoring::default(),
-        remap_sigterm: false,
-        life: LifeSettings::default(),
-    }
-}
-
 impl World {
     fn new() -> Self {
         let now = clock::now();
         let urls = vec![BrokerUrl::parse("amqp://").unwrap()];
         let link = Link::new(link::Settings::new(urls, "test"), 1, now);
         Self {
-            tasks: Tasks::new(registry(), &settings(), now),
+            tasks: Tasks::new(registry(), &Settings::of_tests(), now),
             acks: Acks::new(),
-            producer: Producer::new(link, Dispatcher::new(&settings())),
+            producer: Producer::new(link, Dispatcher::new(&Settings::of_tests())),
             now,
             delivered: 0,
             settled: BTreeMap::new(),

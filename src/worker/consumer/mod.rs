@@ -151,8 +151,8 @@ impl Consumer {
     /// half the window is gathered: the other half keeps the broker delivering.
     pub(super) fn flush(&mut self, busy: bool, now: Instant) -> Turn {
         let enough = self.acks.outstanding() / 2;
-        if let Some(connection) = self.link.connection()
-            && self.gather.is_due(self.acks.pending(), enough, busy, now)
+        if self.gather.is_due(self.acks.pending(), enough, busy, now)
+            && let Some(connection) = self.link.connection()
         {
             self.acks.flush(|settle| {
                 // False only for a tag of a channel that is gone: its message comes again.
@@ -236,6 +236,8 @@ pub(super) fn heed(
             Some(Wish::Restart)
         }
         LinkEvent::GaveUp { url, reason, .. } => {
+            acks.reset();
+            subscriptions.reset();
             Some(Wish::GiveUp(format!("Cannot connect to {url}: {reason}")))
         }
         LinkEvent::Closed => Some(Wish::Closed),
@@ -252,5 +254,27 @@ fn is_refused_login(reason: &Loss) -> bool {
         CloseReason::Server { code, .. } => *code == ReplyCode::AccessRefused.number(),
         CloseReason::Dropped { during } => *during == amqp_connection::State::Authenticating,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::link;
+    use crate::sys::clock;
+
+    /// A deadline that has passed and stays would keep the Hub from ever sleeping.
+    #[test]
+    fn what_was_gathered_for_a_connection_that_is_lost_is_not_waited_for() {
+        let now = clock::now();
+        let link = Link::new(link::Settings::new(vec![], "test"), 1, now);
+        let mut consumer = Consumer::new(link, &Settings::of_tests());
+        assert!(!consumer.gather.is_due(1, 9, true, now));
+        assert!(consumer.deadline().is_some());
+        let later = now + Duration::from_millis(2);
+        assert_eq!(consumer.flush(true, later), Turn::Wait);
+        assert_eq!(consumer.deadline(), None);
     }
 }
