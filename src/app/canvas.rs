@@ -209,6 +209,8 @@ impl Parent<'_> {
         };
         let (callbacks, errbacks) = (list(options.link), list(options.link_error));
         let fresh = new_id();
+        let id = self.context.id();
+        let (group, index) = place.unzip();
         let origin = format!("gen{}@{}", process::current(), process::host_name());
         let expires =
             options
@@ -230,13 +232,10 @@ impl Parent<'_> {
             hard_limit: limit(options.time_limit),
             soft_limit: limit(options.soft_time_limit),
             shadow: options.shadow.as_deref(),
-            root_id: Some(self.context.root_id().unwrap_or(self.context.id())),
-            parent_id: Some(self.context.id()),
-            group: options
-                .group_id
-                .as_deref()
-                .or(place.map(|(group, _)| group)),
-            group_index: options.group_index.or(place.map(|(_, index)| index)),
+            root_id: self.context.root_id().or(Some(id)),
+            parent_id: Some(id),
+            group: options.group_id.as_deref().or(group),
+            group_index: options.group_index.or(index),
             ignore_result: options.ignore_result,
             reply_to: options.reply_to.as_deref(),
             embed: Embed {

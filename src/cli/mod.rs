@@ -11,6 +11,7 @@ mod banner;
 mod broker;
 mod call;
 mod client;
+mod daemon;
 mod dev;
 mod environment;
 pub mod log;

@@ -4,8 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use crate::sys::process;
+use crate::worker::node_name;
+
+/// Another worker has the pid file (`EX_CANTCREAT`).
+const CANNOT_CREATE: u8 = 73;
 
 /// A pid file of ours; removed when it is dropped.
 #[derive(Debug)]
@@ -15,7 +20,7 @@ pub(super) struct PidFile {
 
 /// Why there is none.
 #[derive(Debug)]
-pub(super) enum Refusal {
+enum Refusal {
     /// The process in it lives.
     Taken(String),
     /// It cannot be written.
@@ -25,7 +30,7 @@ pub(super) enum Refusal {
 impl PidFile {
     /// Writes one. A file whose process is gone, or that holds no process id, is stale and replaced, as in Celery; so
     /// is one of this process, from before it was executed anew.
-    pub(super) fn create(path: PathBuf) -> Result<Self, Refusal> {
+    fn create(path: PathBuf) -> Result<Self, Refusal> {
         match write_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             written => return written.map(|()| Self { path }).map_err(Refusal::Io),
@@ -42,6 +47,26 @@ impl PidFile {
         }
         let written = fs::remove_file(&path).and_then(|()| write_new(&path));
         written.map(|()| Self { path }).map_err(Refusal::Io)
+    }
+}
+
+/// The pid file of a node, if one is wanted; the exit status where another worker has it.
+pub(super) fn of(
+    pattern: Option<&str>,
+    node: &str,
+) -> Result<Result<Option<PidFile>, ExitCode>, String> {
+    let Some(pattern) = pattern else {
+        return Ok(Ok(None));
+    };
+    let path =
+        node_name::expand_file(pattern, node, 0).map_err(|error| format!("pid file: {error}"))?;
+    match PidFile::create(PathBuf::from(&path)) {
+        Ok(file) => Ok(Ok(Some(file))),
+        Err(Refusal::Taken(text)) => {
+            eprintln!("{text}");
+            Ok(Err(ExitCode::from(CANNOT_CREATE)))
+        }
+        Err(Refusal::Io(error)) => Err(format!("pid file {path}: {error}")),
     }
 }
 

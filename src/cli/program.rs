@@ -40,6 +40,8 @@ impl Program {
         if let Some(name) = words.next() {
             command.arg0(name);
         }
+        // It is detached already.
+        let words = words.filter(|word| word != "-D" && word != "--detach");
         command.args(words).current_dir(directory).exec()
     }
 }

@@ -12,8 +12,9 @@ use clap::ArgAction;
 use clap::builder::PossibleValuesParser;
 
 use super::banner::{self, Banner};
+use super::daemon::{Daemon, Umask};
 use super::log::{self, Level};
-use super::pidfile::{PidFile, Refusal};
+use super::pidfile;
 use super::{FAILURE, Setting, VERSION, environment, monitoring};
 use crate::app::runner::Runner;
 use crate::app::{App, demo};
@@ -25,8 +26,6 @@ use crate::worker::{self, LifeSettings, Limits, Queue, ResultBackend, Settings, 
 
 /// Celery's `worker_prefetch_multiplier`.
 const PREFETCH_MULTIPLIER: u32 = 4;
-/// Another worker has the pid file (`EX_CANTCREAT`).
-const CANNOT_CREATE: u8 = 73;
 /// The name of the main process in the log.
 const MAIN_PROCESS: &str = "MainProcess";
 /// The result backend that keeps nothing, as Celery writes it.
@@ -177,6 +176,37 @@ struct Life {
     )]
     statedb: Option<String>,
 
+    /// Go on in the background, without a terminal
+    #[arg(short = 'D', long)]
+    detach: bool,
+
+    /// Become this user, by name or number
+    #[arg(
+        long,
+        env = "CELERY_WORKER_UID",
+        hide_env_values = true,
+        value_name = "USER"
+    )]
+    uid: Option<String>,
+
+    /// Become this group, by name or number
+    #[arg(
+        long,
+        env = "CELERY_WORKER_GID",
+        hide_env_values = true,
+        value_name = "GROUP"
+    )]
+    gid: Option<String>,
+
+    /// Permissions that new files do not get; octal with a leading 0
+    #[arg(
+        long,
+        env = "CELERY_WORKER_UMASK",
+        hide_env_values = true,
+        value_name = "MASK"
+    )]
+    umask: Option<Umask>,
+
     /// Write the process id to this file, and run only once on it
     #[arg(
         long,
@@ -188,6 +218,15 @@ struct Life {
 }
 
 impl Life {
+    fn daemon(&self) -> Daemon {
+        Daemon {
+            detach: self.detach,
+            uid: self.uid.clone(),
+            gid: self.gid.clone(),
+            umask: self.umask,
+        }
+    }
+
     fn settings(&self, node: &str) -> Result<LifeSettings, String> {
         let limit = |seconds: Option<f64>| {
             let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -268,10 +307,12 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
     let log_settings = log.settings(level, colour, 0)?;
     let greeting = (!setting.global.quiet).then(|| greeting(&settings, &setting.app, level));
 
-    let pidfile = match pidfile(arguments, &settings.node_name)? {
+    super::daemon::leave_terminal(&arguments.life.daemon())?;
+    let pidfile = match pidfile::of(arguments.life.pidfile.as_deref(), &settings.node_name)? {
         Ok(pidfile) => pidfile,
         Err(code) => return Ok(code),
     };
+    super::daemon::give_up_rights(&arguments.life.daemon())?;
     let metadata = setting.app.registry().metadata();
     let runner = Runner::new(setting.app.into_registry(), move |name: ChildName| {
         // Without its log a child still works, and what it has to say reaches main.
@@ -388,23 +429,6 @@ impl LogFile {
             file,
             colour,
         })
-    }
-}
-
-/// The pid file, if one is wanted; the exit status where another worker has it.
-fn pidfile(arguments: &Arguments, node: &str) -> Result<Result<Option<PidFile>, ExitCode>, String> {
-    let Some(pattern) = &arguments.life.pidfile else {
-        return Ok(Ok(None));
-    };
-    let path =
-        node_name::expand_file(pattern, node, 0).map_err(|error| format!("pid file: {error}"))?;
-    match PidFile::create(PathBuf::from(&path)) {
-        Ok(file) => Ok(Ok(Some(file))),
-        Err(Refusal::Taken(text)) => {
-            eprintln!("{text}");
-            Ok(Err(ExitCode::from(CANNOT_CREATE)))
-        }
-        Err(Refusal::Io(error)) => Err(format!("pid file {path}: {error}")),
     }
 }
 

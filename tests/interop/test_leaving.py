@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import pathlib
 import signal
+import time
+import uuid
 
 import pytest
+from celery.exceptions import TaskRevokedError
 
-from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
-
+from harness import TIMEOUT, Client, Process, Raw, Worker, elapsed, wait_until
+from rabbitmq import RabbitMQ
 from test_shutdown import busy
 
 
@@ -71,3 +77,118 @@ def test_a_pid_file_is_there_as_long_as_the_worker_is(make_worker, tmp_path: pat
     assert int(path.read_text()) == worker.main.pid
     assert worker.stop() == 0
     assert not path.exists()
+
+
+def checked(record: dict[str, object]) -> str:
+    """A line of celeriac's state file."""
+    text = json.dumps(record, separators=(",", ":"))
+    total = 0x811C9DC5
+    for octet in text.encode():
+        total = (total ^ octet) * 0x01000193 & 0xFFFFFFFF
+    return f"{total:08x} {text}\n"
+
+
+@pytest.mark.celeriac("Celery's is a shelve")
+def test_t15_3_what_was_revoked_before_the_start_is_revoked(
+    make_worker, client: Client, raw: Raw, queue: str, tmp_path: pathlib.Path
+) -> None:
+    path, revoked = tmp_path / "state", str(uuid.uuid4())
+    torn = checked({"revoked": "torn", "at": time.time()})[:-10]
+    path.write_text("celeriac state 1\n" + checked({"revoked": revoked, "at": time.time()}) + torn)
+    worker = make_worker(arguments=["--statedb", str(path)])
+    result = client.send("demo.add", (2, 3), task_id=revoked)
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=TIMEOUT)
+    worker.wait_log(rf"Discarding revoked task: demo\.add\[{revoked}\]")
+    assert client.call("demo.add", 2, 3) == 5
+    wait_until(lambda: raw.counts(queue) == (0, 0), "both settled")
+    assert worker.stop() == 0
+    assert path.read_text().count("revoked") == 1
+
+
+@pytest.mark.celeriac("Celery opens it")
+def test_t15_3_a_state_file_of_celerys_is_refused(make_worker, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(b"\x13\x57\x9a\xce")
+    worker = make_worker(arguments=["--statedb", str(path)], ready=False)
+    assert worker.wait() == 1
+    assert "is no state file of celeriac's" in worker.log
+    assert path.read_bytes() == b"\x13\x57\x9a\xce"
+
+
+@pytest.mark.celeriac("the harness cannot follow Celery's")
+def test_a_detached_worker_goes_on_in_the_background(make_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    pidfile, log = tmp_path / "worker.pid", tmp_path / "worker.detached"
+    starter = make_worker(arguments=["--detach", "--pidfile", str(pidfile), "-f", str(log)], ready=False)
+    assert starter.wait() == 0
+    pid = wait_until(lambda: pidfile.exists() and int(pidfile.read_text() or 0), "its pid file")
+    main = Process(pid)
+    try:
+        assert client.call("demo.add", 2, 3) == 5
+        assert main.session() != starter.popen.pid and main.session() != pid
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: log.read_text().count(" ready.") == 2, "the restart")
+        assert int(pidfile.read_text()) == pid, "the same process"
+        assert client.call("demo.add", 2, 3) == 5
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not main.alive(), "its end")
+    assert not pidfile.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.celeriac("Celery needs to read its source")
+def test_a_worker_gives_up_its_rights(make_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    for directory in tmp_path, *tmp_path.parents:
+        if not os.stat(directory).st_mode & 0o001:
+            pytest.skip(f"{directory} is not for everybody")
+    worker = make_worker(arguments=["--uid", "nobody", "--umask", "027"])
+    assert client.call("demo.add", 2, 3) == 5
+    for process in worker.main, *worker.pool():
+        assert process.status("Uid").split() == ["65534"] * 4
+        assert process.status("Umask") == "0027"
+
+
+@pytest.mark.parametrize("state", ["idle", "busy", "saturated", "stopped", "broker gone"])
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 1), (signal.SIGQUIT, 0)])
+@pytest.mark.celeriac("Celery's times are its own")
+def test_every_signal_in_every_state_ends_in_time(make_worker, broker, number: int, status: int, state: str) -> None:
+    """The matrix of signals and states: the documented status within the documented time."""
+    with contextlib.ExitStack() as stack:
+        own = broker
+        if state == "broker gone":
+            own = stack.enter_context(RabbitMQ())
+        queue = f"t.{uuid.uuid4().hex[:12]}"
+        worker = make_worker(own.url, on=queue, loglevel="DEBUG")
+        client = Client(own.url, queue)
+        stack.callback(client.close)
+        if state != "idle":
+            running = client.send("demo.sleep", (2,))
+            child = worker.child_running(running.id)
+        if state == "saturated":
+            for _ in range(8):
+                client.send("demo.sleep", (1,))
+            worker.wait_log(r"received", times=8)
+        if state == "stopped":
+            os.kill(child.pid, signal.SIGSTOP)
+            stack.callback(lambda: child.alive() and os.kill(child.pid, signal.SIGCONT))
+        if state == "broker gone":
+            own.kill()
+            worker.wait_log("Connection to broker lost")
+        worker.send_signal(number)
+        if state == "stopped" and number != signal.SIGQUIT:
+            time.sleep(0.5)
+            os.kill(child.pid, signal.SIGCONT)
+        with elapsed() as since:
+            assert worker.wait(20) == status
+        # A stopped child is killed five seconds after it was asked to end; results are waited for five seconds.
+        assert since() < {"idle": 2, "busy": 5, "saturated": 6, "stopped": 8, "broker gone": 12}[state]
+
+
+@pytest.mark.celeriac("Celery's children are in main's group")
+def test_t6_1_a_group_wide_term_kills_no_task(make_worker, client: Client) -> None:
+    worker = make_worker(loglevel="DEBUG")
+    running, _ = busy(worker, client, 1.5, 0)
+    os.killpg(worker.main.pid, signal.SIGTERM)
+    assert worker.wait() == 0
+    assert [result.get(timeout=TIMEOUT) for result in running] == [1.5, 1.5]

@@ -15,7 +15,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use super::daemon::{self, Daemon};
 use super::log::{self, Level};
+use super::pidfile;
 use super::program::Program;
 use super::{FAILURE, environment};
 use crate::app::App;
@@ -72,8 +74,7 @@ impl Invocation {
             Err(error) => return fail(&error.to_string()),
         };
         match command.as_str() {
-            "worker" => start(interpreter, arguments)
-                .map_or_else(|code| code, |started| serve(started, program)),
+            "worker" => begin(interpreter, arguments, program),
             "check" => {
                 let as_worker = |word: OsString| {
                     if word == "check" {
@@ -87,6 +88,25 @@ impl Invocation {
             }
             _ => hand_over(interpreter, &arguments),
         }
+    }
+}
+
+/// Starts the app's zygote, then the worker. The zygote gives up its rights itself, as Celery does.
+fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program) -> ExitCode {
+    let daemon = match Daemon::read(&arguments) {
+        Ok(daemon) => daemon,
+        Err(reason) => return fail(&reason),
+    };
+    if let Err(reason) = daemon::leave_terminal(&daemon) {
+        return fail(&reason);
+    }
+    let started = match start(interpreter, arguments) {
+        Ok(started) => started,
+        Err(code) => return code,
+    };
+    match daemon::give_up_rights(&daemon) {
+        Ok(()) => serve(started, program),
+        Err(reason) => fail(&reason),
     }
 }
 
@@ -129,6 +149,11 @@ fn serve((zygote, report): (crate::pool::zygote::Zygote, Report), program: Progr
         Ok(converted) => converted,
         Err(reason) => return fail(&reason),
     };
+    let pidfile = match pidfile::of(report.worker.pidfile.as_deref(), &report.node) {
+        Ok(Ok(pidfile)) => pidfile,
+        Ok(Err(code)) => return code,
+        Err(reason) => return fail(&reason),
+    };
     if let Some(banner) = &report.banner {
         println!("{banner}");
         let _ = std::io::stdout().flush(); // a closed terminal is no reason not to work
@@ -139,7 +164,9 @@ fn serve((zygote, report): (crate::pool::zygote::Zygote, Report), program: Progr
             report.differences.join("\n- ")
         );
     }
-    match worker::run(settings, registry, zygote) {
+    let left = worker::run(settings, registry, zygote);
+    drop(pidfile);
+    match left {
         Ok(left) => super::leave(left, program),
         Err(error) => fail(&error.to_string()),
     }

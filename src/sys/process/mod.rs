@@ -7,12 +7,16 @@ use std::thread;
 use super::signal;
 
 #[cfg(target_os = "linux")]
+mod daemon;
+#[cfg(target_os = "linux")]
 mod facts;
 #[cfg(target_os = "linux")]
 mod life;
 #[cfg(target_os = "linux")]
 mod title;
 
+#[cfg(target_os = "linux")]
+pub use daemon::{become_user, detach, set_umask};
 #[cfg(target_os = "linux")]
 pub use facts::{Usage, cpu_time, load_average, resident_memory, thread_count, usage};
 #[cfg(target_os = "linux")]
