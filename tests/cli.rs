@@ -111,7 +111,9 @@ fn a_worker_that_makes_no_sense_is_refused() {
 fn an_unknown_command_comes_with_a_guess() {
     refused(
         &["wroker"],
-        &format!("{ANY}No such command 'wroker'.\n\nDid you mean one of these?\n    worker\n"),
+        &format!(
+            "{ANY}No such command 'wroker'.\n\nDid you mean one of these?\n    broker, worker\n"
+        ),
     );
     refused(&["qqq"], &format!("{ANY}No such command 'qqq'.\n"));
 }

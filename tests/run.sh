@@ -85,7 +85,7 @@ cargo clippy --quiet --all-targets -- -D warnings
 stage "cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 stage "cargo test"
-cargo test
+cargo test --no-fail-fast
 stage "cargo build --release"
 cargo build --release
 stories
