@@ -256,32 +256,42 @@ impl Vhost {
             return Ok(());
         };
         let was_full = !channel.has_credit();
-        if multiple {
-            let settled = channel
-                .settle_through(tag)
-                .ok_or_else(|| Refusal::unknown_tag(tag))?;
-            // The latest first, so that each goes to the very head when it goes back. The dead are
-            // buried in the order in which they were given out.
-            if fate == Fate::Requeued {
-                settled
-                    .into_iter()
-                    .rev()
-                    .for_each(|given| self.release(given, fate));
-            } else {
-                settled
-                    .into_iter()
-                    .for_each(|given| self.release(given, fate));
-            }
-        } else {
-            let given = channel
-                .settle_one(tag)
-                .ok_or_else(|| Refusal::unknown_tag(tag))?;
+        let settled = if multiple {
+            channel.settle_through(tag)
+        } else if fate == Fate::Done {
+            let given = channel.settle_one(tag);
+            let given = given.ok_or_else(|| Refusal::unknown_tag(tag))?;
             self.release(given, fate);
+            Some(Vec::new()) // the usual case costs no list
+        } else {
+            channel.settle_one(tag).map(|given| vec![given])
+        };
+        let settled = settled.ok_or_else(|| Refusal::unknown_tag(tag))?;
+        if fate == Fate::Requeued {
+            self.take_back(settled);
+        } else {
+            for given in settled {
+                self.release(given, fate);
+            }
         }
         if was_full {
             self.touch_consumed(key);
         }
         Ok(())
+    }
+
+    /// Puts messages back into their queues: the latest first, so that each goes to the very head. Only
+    /// when all are back it shows which are too many.
+    fn take_back(&mut self, settled: Vec<Given>) {
+        let mut queues: Vec<QueueKey> = settled.iter().map(|given| given.queue).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        for given in settled.into_iter().rev() {
+            self.release(given, Fate::Requeued);
+        }
+        for queue in queues {
+            self.drop_overflow(queue);
+        }
     }
 
     fn release(&mut self, given: Given, fate: Fate) {
@@ -312,7 +322,6 @@ impl Vhost {
                 } else {
                     self.ready_memory += entry.size();
                     queue.put_back(entry);
-                    self.drop_overflow(key);
                 }
             }
         }

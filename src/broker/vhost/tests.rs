@@ -485,3 +485,28 @@ proptest! {
         }
     }
 }
+
+/// All that come back count before one is too many, and the oldest goes first.
+#[test]
+fn what_comes_back_to_a_full_queue_goes_in_order() {
+    let mut world = World::new();
+    world.declare("dead", &[]);
+    world.declare(
+        "q",
+        &[
+            ("x-max-length", Value::I32(1)),
+            ("x-dead-letter-exchange", Value::LongStr(b"")),
+            ("x-dead-letter-routing-key", Value::LongStr(b"dead")),
+        ],
+    );
+    world.consume("q", "c", false);
+    for body in ["0", "1", "2"] {
+        world.publish("q", body);
+    }
+    world.vhost.cancel(world.channel, b"c", world.now);
+    world.vhost.requeue_all(world.channel);
+    world.dispatch();
+    let buried: Vec<String> = std::iter::from_fn(|| world.get("dead")).collect();
+    assert_eq!(buried, ["0", "1"]);
+    assert_eq!(world.get("q").as_deref(), Some("2"));
+}
