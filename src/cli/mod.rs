@@ -16,6 +16,7 @@ mod dev;
 mod environment;
 pub mod log;
 mod monitoring;
+mod own;
 mod pidfile;
 mod program;
 mod python;

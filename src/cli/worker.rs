@@ -14,6 +14,7 @@ use clap::builder::PossibleValuesParser;
 use super::banner::{self, Banner};
 use super::daemon::{Daemon, Umask};
 use super::log::{self, Level};
+use super::own::Own;
 use super::pidfile;
 use super::{FAILURE, Setting, VERSION, environment, monitoring};
 use crate::app::runner::Runner;
@@ -158,9 +159,8 @@ struct Life {
     )]
     max_memory_per_child: Option<u64>,
 
-    /// How often one task may cost its child's life before it is handed back no more; 0 for any number
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    max_worker_lost: u32,
+    #[command(flatten)]
+    own: Own,
 
     /// Seconds that a cold shutdown leaves to running tasks
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
@@ -232,19 +232,20 @@ impl Life {
             let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             limit.filter(|limit| !limit.is_zero())
         };
-        Ok(LifeSettings {
+        let mut life = LifeSettings {
             limits: Limits {
                 soft: limit(self.soft_time_limit),
                 hard: limit(self.time_limit),
             },
-            max_worker_lost: Some(self.max_worker_lost).filter(|most| *most > 0),
             max_memory_per_child: self
                 .max_memory_per_child
                 .map(|kib| kib.saturating_mul(1024)),
             soft_shutdown_timeout: limit(Some(self.soft_shutdown_timeout)).unwrap_or_default(),
             state_db: node_name::state_file(self.statedb.as_deref(), node)?,
             ..environment::revokes()
-        })
+        };
+        self.own.apply(&mut life);
+        Ok(life)
     }
 }
 

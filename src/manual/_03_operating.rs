@@ -21,10 +21,13 @@
 //! | TERM | warm: takes nothing new, hands what has not begun back to the broker, lets running tasks end, acknowledges them and delivers their results | 0 |
 //! | INT, once | the same | 1 |
 //! | INT, twice | cold, as QUIT | 0 |
-//! | QUIT | cold: ends running tasks | 0 |
+//! | QUIT | cold: ends running tasks, after `--soft-shutdown-timeout` seconds if there are any; one more signal ends that wait, and one more main itself | 0 |
+//! | HUP | warm, then the program is executed anew in the same process; at a terminal it ends the worker, as anywhere | |
+//! | USR1 | says on stderr what every task and child is doing; Python's children add their stacks | |
 //! | KILL | children die with the main process; the broker delivers again what was not acknowledged | |
 //!
-//! Those codes are Celery's, the odd ones too. Others: 1 when the broker refuses the password or the configuration makes
+//! Those codes are Celery's, the odd ones too. Others: 73 when another worker has
+//! the `--pidfile`; 1 when the broker refuses the password or the configuration makes
 //! no sense; 2 when the command line does not; 69 when `call` cannot reach the broker.
 //!
 //! A warm shutdown waits for running tasks as long as they take. Give the supervisor a time-out that fits them.

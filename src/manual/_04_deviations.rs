@@ -14,7 +14,8 @@
 //! | a protocol 1 message without `id` is run, under the id None | rejected | as above |
 //! | protocol 1's `utc: false` makes its times local | all naive times are UTC | publishers of this century write UTC |
 //! | a retry shows the arguments anew | keeps the publisher's text | a publisher that hides secrets from logs hid them for the retry too |
-//! | callbacks, chains and chords of any task | a native task's are left to Python tasks: what is ignored is named in a WARNING | not built yet |
+//! | callbacks, chains and chords of any task | after a native task single signatures go on: callbacks, the next step of a chain, errbacks (called with the task's id). Groups and chords are named in a WARNING and not published; the steps of a chain that has failed stay PENDING | a chord needs a result backend that counts, which `rpc://` is not |
+//! | a signature without a queue goes to `task_default_queue`, or where `task_routes` say | from a native task it goes where that task came from | a Rust program has no such settings |
 //! | compressed bodies, pickle, YAML, msgpack | a Python app's children read what the app accepts; a native task reads plain JSON, anything else is refused in main | |
 //!
 //! # Results
@@ -34,6 +35,27 @@
 //! | main forks | the zygote forks | forking costs the same however large main is, and a child inherits no secret |
 //! | children ignore SIGPIPE, and so does what they execute | so do native children, as any Rust program; what they execute gets the default back | a task that writes to a closed pipe fails with an error, and a program it runs ends as it would in a shell |
 //! | children connect to the broker to send results | main sends them | one connection for each worker, not for each child; a failover list serves results too |
+//!
+//! # Limits, death, revocation
+//!
+//! | Celery | celeriac | why |
+//! |---|---|---|
+//! | a task with `acks_late` and `reject_on_worker_lost` that kills its child is handed back for ever | the third time it is rejected, its result is FAILURE (`--max-worker-lost`, 0: for ever) | one poisoned task must not cost every child |
+//! | with `acks_late` a task is rejected or cancelled, and delivered again, while its child may still run | what becomes of a task that is ended is decided when its child is gone; if it has answered by then, the answer counts | no task runs twice at the same time |
+//! | a hard time limit is reported twice, and blocks main for 0.1 s | once; the child and all it has started get TERM, and 0.3 s later KILL | |
+//! | the soft limit may hit the code around a task, or the loop that waits for the next one, which ends the child | it is raised in the body of the task and nowhere else | |
+//! | a soft limit is a signal | a native task looks at its own clock: `Context::soft_limit_exceeded`, `check_soft_limit` | nothing can be raised in Rust, and nothing can hit the wrong task |
+//! | a soft limit that is not below the hard one is set up | it is not: it would never be reached | |
+//! | the command `time_limit` has no effect until the consumer restarts | it holds for tasks that come in from then on | |
+//! | a revoked task that waits is discarded when its turn comes | at once: acknowledged, REVOKED | its caller need not wait for hours |
+//! | `terminate` signals the process that had the task, whatever it runs by then | the task, or nothing | |
+//! | an expired task that waits is discarded when its turn comes | while it waits for a child: at the moment it expires | |
+//! | an expired id is revoked from then on | it is not | a retry uses the same id |
+//! | `--statedb` is a shelve, written at a clean exit | a text file that is appended to at once and survives a kill; a shelve is refused with a word | |
+//! | a new rate limit drops the tasks that wait for the old one | they keep their places | |
+//! | `--max-memory-per-child` looks at the largest size a child ever had, after each task | at what it uses, every second | what was given back is no reason to go |
+//! | an early acknowledged task whose child dies before it began is lost in silence | FAILURE, with a text that says so | |
+//! | what is expired or cannot be decoded is acknowledged | the same; with `--dead-letter expired,undecodable` it is rejected | a dead-letter exchange keeps it |
 //!
 //! # Connection
 //!
@@ -55,4 +77,7 @@
 //! |---|---|---|
 //! | a signal is acted on at the next wake-up, up to seconds later | at once | |
 //! | messages in hand are left to the broker, which finds them when the connection ends | handed back one by one, right after the consumers are cancelled | another worker has them while the last tasks here still run |
+//! | a soft shutdown waits its whole time, with main standing still; `worker_enable_soft_shutdown_on_idle` has it wait for nothing | it goes on as a warm one and ends with the last task; the setting is not looked at, since nothing is held that could be lost | |
+//! | nothing is said while a shutdown waits | every ten seconds a line names the tasks it waits for | |
+//! | HUP executes the interpreter anew with whatever lies at `sys.argv` | the program and the directory of the first start; without `--detach`, which has happened | |
 //! | a warm shutdown visits busy children in turn, half a second each | ends when the last task has | |

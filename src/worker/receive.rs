@@ -45,7 +45,7 @@ impl Tasks {
             Ok(task) => task,
             Err(refusal) => {
                 refusals::log_refusal(&refusal, delivery);
-                if refusal.acknowledges() {
+                if refusal.acknowledges() && !self.life.dead_letter_undecodable {
                     acks.ack(delivery.tag);
                 } else {
                     acks.reject(delivery.tag, false);
@@ -66,7 +66,7 @@ impl Tasks {
             self.report(&request, &Ending::NotRegistered(name), None, producer);
             return None;
         };
-        let mut request = Request::new(&task, options, self.worker_limits(), delivery);
+        let mut request = Request::new(&task, options, self.life.limits, delivery);
         log::info!("Task {}[{}] received", request.name, request.id);
         let wall = clock::wall();
         let refused = self.is_refused(&request, wall);

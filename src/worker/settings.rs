@@ -136,6 +136,10 @@ pub struct LifeSettings {
     pub state_db: Option<PathBuf>,
     /// How long a cold shutdown waits for running tasks (`worker_soft_shutdown_timeout`); zero: not at all.
     pub soft_shutdown_timeout: Duration,
+    /// Tasks whose time has passed are rejected, not acknowledged (`--dead-letter`).
+    pub dead_letter_expired: bool,
+    /// Messages that cannot be decoded are rejected, not acknowledged (`--dead-letter`).
+    pub dead_letter_undecodable: bool,
     /// Rate limits are not kept (`worker_disable_rate_limits`).
     pub disable_rate_limits: bool,
 }
@@ -150,6 +154,8 @@ impl Default for LifeSettings {
             revoke_expires: revoked::REVOKE_EXPIRES,
             state_db: None,
             soft_shutdown_timeout: Duration::ZERO,
+            dead_letter_expired: false,
+            dead_letter_undecodable: false,
             disable_rate_limits: false,
         }
     }

@@ -99,7 +99,7 @@ impl StateDb {
     }
 
     /// Saves the clock.
-    pub fn set_clock(&mut self, clock: u64) {
+    pub(super) fn set_clock(&mut self, clock: u64) {
         self.clock = clock;
         self.append(line(&Record::Clock { clock }));
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use super::acks::Acks;
-use super::limits::{Due, Limits};
+use super::limits::Due;
 use super::losses::Losses;
 use super::options::TaskOptions;
 use super::outbox::Fate;
@@ -17,7 +17,7 @@ use super::registry::Registry;
 use super::request::{Cause, Request, State};
 use super::results::{self, Ending, Reporter};
 use super::revoked::Revoked;
-use super::settings::Settings;
+use super::settings::{LifeSettings, Settings};
 use super::task_event::{TaskEvents, What};
 use crate::hub::Timer;
 use crate::message::record::{self, Done, Outcome, Verdict};
@@ -65,8 +65,8 @@ pub struct Tasks {
     pub accepted: BTreeMap<String, u64>,
     /// Tasks that have lost their child, by id.
     losses: Losses,
-    /// The limits of tasks that have none.
-    limits: Limits,
+    /// What tasks keep to that say nothing themselves.
+    pub(super) life: LifeSettings,
     /// No new tasks: what comes is handed back.
     pub(super) closing: bool,
     /// The options of a task that nobody knows.
@@ -104,7 +104,7 @@ impl Tasks {
             events: TaskEvents::watched(settings.monitoring.task_events),
             accepted: BTreeMap::new(),
             losses: Losses::new(life.max_worker_lost),
-            limits: life.limits,
+            life: life.clone(),
             closing: false,
             unregistered: TaskOptions::default(),
             typical_record: 1024,
@@ -116,11 +116,6 @@ impl Tasks {
     /// Every request in hand.
     pub fn requests(&self) -> impl Iterator<Item = &Request> {
         self.requests.iter().map(|(_, request)| request)
-    }
-
-    /// The limits of tasks that have none of their own.
-    pub(super) fn worker_limits(&self) -> Limits {
-        self.limits
     }
 
     pub(super) fn request(&self, key: JobKey) -> Option<&Request> {
@@ -314,6 +309,7 @@ impl Tasks {
                 (Ending::TimedOut(limit), Verdict::Ack)
             }
             Cause::TimedOut(limit) => (Ending::TimedOut(limit), Verdict::Requeue),
+            Cause::Expired if self.life.dead_letter_expired => (Ending::Expired, Verdict::Reject),
             Cause::Expired => (Ending::Expired, Verdict::Ack),
             Cause::Revoked => (Ending::Revoked, Verdict::Ack),
             Cause::Terminated(signal) => (Ending::Terminated(signal), Verdict::Ack),

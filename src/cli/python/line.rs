@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::cli::own;
+
 /// Options before the sub-command that take a value, as Celery has them.
 const WITH_VALUE: [&str; 8] = [
     "-A",
@@ -26,6 +28,8 @@ pub(super) struct Line {
     pub(super) python: Option<PathBuf>,
     /// `-P`.
     pub(super) pool: Option<String>,
+    /// Options that Celery has not, with their values.
+    pub(super) own: Vec<OsString>,
     /// Everything, for Celery: `-A` first, where Celery wants it, and without what is only ours.
     pub(super) arguments: Vec<OsString>,
 }
@@ -44,6 +48,8 @@ impl Line {
                 line.app = Some(value);
             } else if let Some(value) = option(word, &["--python"], &mut words) {
                 line.python = Some(value.into());
+            } else if let Some((name, value)) = own_option(word, &mut words) {
+                line.own.extend([name.into(), value]);
             } else if let Some(value) = option(word, &["-P", "--pool"], &mut words) {
                 line.pool = value.to_str().map(str::to_owned);
                 rest.extend(["--pool".into(), value]);
@@ -65,6 +71,16 @@ impl Line {
         line.arguments.extend(rest);
         (!line.command.is_empty()).then_some(line)
     }
+}
+
+/// One of the options that Celery has not, and its value.
+fn own_option<'a>(
+    word: &OsStr,
+    words: &mut impl Iterator<Item = &'a OsString>,
+) -> Option<(&'static str, OsString)> {
+    own::NAMES
+        .into_iter()
+        .find_map(|name| Some((name, option(word, &[name], words)?)))
 }
 
 /// The value of `word` if it is one of these options: `-A x`, `-Ax`, `--app x`, `--app=x`.
@@ -114,6 +130,12 @@ mod tests {
             assert_eq!(line.command, "worker", "{form}");
             assert_eq!(joined(&line), "--app proj worker -l INFO", "{form}");
         }
+        let line = read("worker --max-worker-lost 5 -A proj --dead-letter=expired").unwrap();
+        assert_eq!(joined(&line), "--app proj worker");
+        assert_eq!(
+            line.own,
+            ["--max-worker-lost", "5", "--dead-letter", "expired"]
+        );
         let line = read("worker --python=/p -A proj").unwrap();
         assert_eq!(line.python, Some("/p".into()));
     }

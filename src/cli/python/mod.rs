@@ -17,6 +17,7 @@ use std::process::{Command, ExitCode};
 
 use super::daemon::{self, Daemon};
 use super::log::{self, Level};
+use super::own::Own;
 use super::pidfile;
 use super::program::Program;
 use super::{FAILURE, environment};
@@ -64,8 +65,13 @@ impl Invocation {
             python,
             pool,
             arguments,
+            own,
             ..
         } = self.0;
+        let own = match Own::read(&own) {
+            Ok(own) => own,
+            Err(reason) => return fail(&reason),
+        };
         if let Some(pool) = pool.filter(|pool| UNSERVED_POOLS.contains(&pool.as_str())) {
             return fail(&unserved(&pool));
         }
@@ -74,7 +80,7 @@ impl Invocation {
             Err(error) => return fail(&error.to_string()),
         };
         match command.as_str() {
-            "worker" => begin(interpreter, arguments, program),
+            "worker" => begin(interpreter, arguments, program, &own),
             "check" => {
                 let as_worker = |word: OsString| {
                     if word == "check" {
@@ -92,7 +98,7 @@ impl Invocation {
 }
 
 /// Starts the app's zygote, then the worker. The zygote gives up its rights itself, as Celery does.
-fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program) -> ExitCode {
+fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program, own: &Own) -> ExitCode {
     let daemon = match Daemon::read(&arguments) {
         Ok(daemon) => daemon,
         Err(reason) => return fail(&reason),
@@ -105,7 +111,7 @@ fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program) -> Ex
         Err(code) => return code,
     };
     match daemon::give_up_rights(&daemon) {
-        Ok(()) => serve(started, program),
+        Ok(()) => serve(started, program, own),
         Err(reason) => fail(&reason),
     }
 }
@@ -134,14 +140,19 @@ fn start(
     })
 }
 
-fn serve((zygote, report): (crate::pool::zygote::Zygote, Report), program: Program) -> ExitCode {
+fn serve(
+    (zygote, report): (crate::pool::zygote::Zygote, Report),
+    program: Program,
+    own: &Own,
+) -> ExitCode {
     if UNSERVED_POOLS.contains(&report.pool.as_str()) {
         return fail(&unserved(&report.pool));
     }
     if let Err(error) = std::env::set_current_dir(&report.directory) {
         return fail(&format!("cannot work in {}: {error}", report.directory));
     }
-    let converted = convert::settings(&report).and_then(|settings| {
+    let converted = convert::settings(&report).and_then(|mut settings| {
+        own.apply(&mut settings.life);
         let registry = convert::registry(&report);
         start_log(&report).map(|()| (settings, registry))
     });

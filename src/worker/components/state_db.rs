@@ -28,13 +28,16 @@ impl Step<Worker> for StateDb {
         for (id, at) in revoked {
             cx.tasks.revoked.insert(&id, at, now);
         }
+        cx.producer.events.clock.adjust(state_db.clock());
         cx.state_db = Some(state_db);
         Ok(Progress::Done)
     }
 
-    /// Waits until everything is on the disk.
+    /// Saves the clock, and waits until everything is on the disk.
     fn shutdown(&mut self, cx: &mut Worker, _hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
-        cx.state_db = None;
+        if let Some(mut state_db) = cx.state_db.take() {
+            state_db.set_clock(cx.producer.events.clock.value());
+        }
         Ok(Progress::Done)
     }
 }

@@ -62,7 +62,7 @@ impl Worker {
         let now = clock::wall();
         let keys = ids.members().map(|(id, _)| id);
         for id in ids.elements().chain(keys).filter_map(Raw::as_str) {
-            self.tasks.revoked.insert(&id, now, now);
+            self.remember_revoked(&id, now);
         }
     }
 

@@ -1,0 +1,107 @@
+"""Revoking and terminating: at once where a task waits, and never the wrong one where it runs."""
+
+from __future__ import annotations
+
+import pathlib
+import uuid
+
+import pytest
+from billiard.exceptions import TimeLimitExceeded
+from celery.exceptions import TaskRevokedError
+
+from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
+
+
+def revoke(client: Client, worker: Worker, identity: str, **options) -> None:
+    """Revokes, and waits until the worker knows."""
+    (answer,) = client.app.control.revoke(identity, destination=[worker.name], reply=True, timeout=TIMEOUT, **options)
+    assert "ok" in answer[worker.name]
+
+
+def test_t15_5_what_waits_is_discarded_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
+    worker = make_worker(concurrency=1, loglevel="DEBUG")
+    running = client.send("demo.sleep", (2,))
+    worker.child_running(running.id)
+    waiting, held = client.send("demo.add", (2, 3)), client.send("demo.add", (2, 3), countdown=60)
+    for result in waiting, held:
+        worker.wait_log(rf"\[{result.id}\] received")
+        with elapsed() as since:
+            revoke(client, worker, result.id)
+            with pytest.raises(TaskRevokedError, match="revoked"):
+                result.get(timeout=TIMEOUT)
+            if worker.kind == "celeriac":
+                assert since() < 1.5
+    assert running.get(timeout=TIMEOUT) == 2
+    wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
+
+
+def test_a_running_task_is_left_alone_by_a_plain_revoke(make_worker, client: Client) -> None:
+    worker = make_worker(loglevel="DEBUG")
+    running = client.send("demo.sleep", (1.5,))
+    worker.child_running(running.id)
+    revoke(client, worker, running.id)
+    assert running.get(timeout=TIMEOUT) == 1.5
+
+
+@pytest.mark.parametrize("signal", ["TERM", "KILL", "SIGUSR2"])
+def test_terminate_ends_a_running_task(make_worker, client: Client, raw: Raw, queue: str, signal: str) -> None:
+    worker = make_worker(loglevel="DEBUG")
+    other, doomed = client.send("demo.sleep", (2,)), client.send("demo.sleep", (60,))
+    victim = worker.child_running(doomed.id)
+    revoke(client, worker, doomed.id, terminate=True, signal=signal)
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        doomed.get(timeout=TIMEOUT)
+    assert not victim.alive()
+    assert other.get(timeout=TIMEOUT) == 2
+    wait_until(lambda: len(worker.pool()) == 2, "two children")
+    wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
+
+
+@pytest.mark.celeriac("Celery kills whatever the child runs by then")
+def test_t15_1_terminate_never_hits_another_task(worker: Worker, client: Client, raw: Raw, queue: str) -> None:
+    results = [client.send("demo.sleep", (0.002,)) for _ in range(400)]
+    doomed = results[::4]
+    for result in doomed:
+        client.app.control.revoke(result.id, terminate=True, signal="KILL", destination=[worker.name])
+    for result in results:
+        if result in doomed:
+            try:
+                assert result.get(timeout=60) == 0.002
+            except TaskRevokedError:
+                pass
+        else:
+            assert result.get(timeout=60) == 0.002, "only what was revoked may be hit"
+    wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled", 20)
+
+
+@pytest.mark.celeriac("Celery saves at a clean exit only, in a shelve")
+def test_t15_3_revoked_ids_survive_a_kill(make_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    arguments = ["--statedb", str(tmp_path / "%n.state")]
+    worker = make_worker(arguments=arguments)
+    identity = str(uuid.uuid4())
+    revoke(client, worker, identity)
+    path = tmp_path / f"{worker.queue}.state"
+    wait_until(lambda: identity in path.read_text(), "the id in the file", 2)
+    worker.popen.kill()
+    worker.popen.wait()
+    second = make_worker(arguments=arguments)
+    with pytest.raises(TaskRevokedError):
+        client.send("demo.add", (2, 3), task_id=identity).get(timeout=TIMEOUT)
+    assert second.stop() == 0
+
+
+def test_a_limit_set_by_command_holds_for_the_next_task(worker: Worker, client: Client) -> None:
+    client.app.control.time_limit("demo.sleep", hard=1, destination=[worker.name], reply=True, timeout=TIMEOUT)
+    with pytest.raises(TimeLimitExceeded):
+        client.call("demo.sleep", 60)
+
+
+def test_t25_a_rate_limit_spaces_a_type_and_no_other(worker: Worker, client: Client) -> None:
+    client.app.control.rate_limit("demo.noop", "4/s", destination=[worker.name], reply=True, timeout=TIMEOUT)
+    with elapsed() as since:
+        limited = [client.send("demo.noop") for _ in range(5)]
+        assert client.call("demo.add", 2, 3) == 5
+        assert since() < 1
+        for result in limited:
+            result.get(timeout=TIMEOUT)
+        assert 1 <= since() < 3
