@@ -136,7 +136,7 @@ fn announcement(address: SocketAddr, user: &str) -> String {
     )
 }
 
-/// The first SIGINT or SIGTERM closes connections in good order; the Hub then has a second to say so.
+/// SIGINT or SIGTERM closes connections in good order; the Hub then has a moment to say so.
 fn stop_on_signals(hub: &mut Hub<Broker>) -> io::Result<()> {
     const FAREWELL: std::time::Duration = std::time::Duration::from_millis(100);
     let signals = SignalFd::new(&[Signal::SIGINT, Signal::SIGTERM])?;

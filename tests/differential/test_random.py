@@ -274,10 +274,15 @@ class Story:
         client = self.random.randrange(2)
         name = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         operation = getattr(self, name)(consumed[0] | consumed[1])
-        # Which of several consumers gets what a limit for the whole channel leaves depends on timing in RabbitMQ, so
-        # only the second client has a limit, and one consumer at most, which acknowledges.
+        # Which of several consumers gets what a limit for the whole channel leaves depends on timing in RabbitMQ, and
+        # so does whether a message that comes back is there before the next is given out. So only the second client
+        # has a limit, and one consumer at most, which acknowledges, and it puts nothing back.
         if name == "qos":
             client = 1
+        elif name == "recover":
+            client = 0
+        elif name == "settle" and client == 1:
+            operation = *operation[:-1], False
         elif operation[0] == "consume" and client == 1:
             if consumed[1]:
                 client = 0
