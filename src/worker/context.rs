@@ -187,8 +187,9 @@ impl Worker {
 
     /// Reads what the publishing connection has to tell. Whether it had anything.
     fn handle_producer_events(&mut self, hub: &mut Hub<Self>) -> bool {
-        let any = self.producer.handle_events();
+        let mut any = self.producer.handle_events();
         while let Some((publication, fate)) = self.producer.poll_settled() {
+            any = true;
             self.tasks
                 .published(&publication, fate, &mut self.consumer.acks);
         }
@@ -394,6 +395,7 @@ impl Worker {
     /// Once per turn of the Hub: what this turn has decided leaves, and the Hub learns what to wait for.
     pub(super) fn before_poll(&mut self, hub: &mut Hub<Self>) {
         let now = hub.now();
+        self.handle_pool_events(hub); // a step may have closed the pool, and has no time for what follows
         self.serve_clerk(hub);
         self.tell_task_events();
         self.consumer.adapt_prefetch(self.tasks.held.len());

@@ -51,6 +51,15 @@ def test_term_lets_running_tasks_end_and_hands_reserved_ones_back(
         assert result.get(timeout=TIMEOUT) is None
 
 
+@pytest.mark.celeriac("Celery's broker gets them back when the connection closes, after the last running task")
+def test_reserved_tasks_are_handed_back_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
+    """While nothing else happens: no child ends, no timer of the worker's is due."""
+    worker = make_worker(loglevel="DEBUG")
+    _, waiting = busy(worker, client, 60, 5)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: raw.ready(queue) == len(waiting), "the reserved messages back in the queue", 3)
+
+
 def test_nothing_new_is_taken_during_a_warm_shutdown(make_worker, client: Client, raw: Raw, queue: str) -> None:
     worker = make_worker(loglevel="DEBUG")
     running, _ = busy(worker, client, 2, 0)
