@@ -369,18 +369,20 @@ impl Subscription {
         Ok(Some(&consumed.queue.name))
     }
 
-    /// Stops the flow of messages.
+    /// Stops the flow of messages, or keeps it from beginning.
     pub(in crate::worker) fn cancel(
         &mut self,
         connection: &mut Connection,
     ) -> Result<(), CommandError> {
-        let Some((channel, _)) = self.standing() else {
-            return Ok(());
-        };
-        for consumed in &self.consumed {
-            cancel(channel, consumed, connection)?;
+        let (standing, channel) = (self.standing(), self.channel());
+        if let Some(channel) = channel {
+            self.state = State::Cancelled { channel };
         }
-        self.state = State::Cancelled { channel };
+        if let Some((channel, _)) = standing {
+            for consumed in &self.consumed {
+                cancel(channel, consumed, connection)?;
+            }
+        }
         Ok(())
     }
 
@@ -480,3 +482,7 @@ fn numbers(version: &str) -> (u32, u32) {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
+
+#[cfg(test)]
+#[path = "subscription_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! What a subscription asks of the broker, frame by frame.
+
+use super::*;
+use crate::amqp::connection::{Event, Options, Tune};
+use crate::amqp::frame;
+use crate::amqp::method::{Method, channel, connection};
+use crate::sys::clock;
+use crate::worker::settings::Queue;
+
+fn server_sends<'m>(
+    connection: &mut Connection,
+    channel: u16,
+    method: impl Into<Method<'m>>,
+) -> bool {
+    let mut bytes = Vec::new();
+    frame::put_method(&mut bytes, channel, &method.into(), 0).unwrap();
+    connection.handle_bytes(&bytes, clock::now());
+    matches!(
+        connection.poll_event(),
+        Some(Event::Open { .. } | Event::ChannelOpen { .. })
+    )
+}
+
+/// A connection that is open.
+fn connection() -> Connection {
+    let mut made = Connection::new(Options::default(), 1, clock::now());
+    let start = connection::Start {
+        version_major: 0,
+        version_minor: 9,
+        server_properties: Table::default(),
+        mechanisms: b"PLAIN",
+        locales: b"en_US",
+    };
+    let tune = Tune {
+        channel_max: 0,
+        frame_max: 0,
+        heartbeat: 0,
+    };
+    server_sends(&mut made, 0, start);
+    server_sends(&mut made, 0, tune);
+    assert!(server_sends(&mut made, 0, connection::OpenOk {}));
+    sent(&mut made);
+    made
+}
+
+fn sent(connection: &mut Connection) -> usize {
+    let count = connection.poll_transmit().len();
+    connection.transmitted(count, clock::now());
+    count
+}
+
+/// The worker is told to stop while the broker has not yet opened the channel. Consumers that came up after that would
+/// bring messages that can only be handed back, again and again.
+#[test]
+fn what_is_cancelled_before_the_channel_is_open_consumes_nothing() {
+    let mut connection = connection();
+    let mut subscription = Subscription::new(vec![Queue::named("q")], 4);
+    subscription.open(&mut connection).unwrap();
+    assert!(sent(&mut connection) > 0);
+    subscription.cancel(&mut connection).unwrap();
+    assert!(server_sends(&mut connection, 1, channel::OpenOk {}));
+    subscription.opened(&mut connection).unwrap();
+    assert_eq!(sent(&mut connection), 0);
+    assert!(!subscription.is_consuming() && !subscription.is_closed());
+}
