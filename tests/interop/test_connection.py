@@ -173,7 +173,7 @@ def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> Non
         assert worker.wait() == 0
 
 
-def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, queue: str) -> None:
+def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, queue: str, kind: str) -> None:
     broker.control("add_user", queue, "secret")
     broker.control("set_permissions", queue, ".*", ".*", ".*")
     worker = make_worker(broker.url_of(user=queue, password="secret"))
@@ -181,7 +181,13 @@ def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, que
     def connections() -> int:
         return broker.control("list_connections", "user", "--no-table-headers").split().count(queue)
 
+    def complaints() -> int:
+        logs = (broker.home / "log").glob("*.log")
+        return sum(log.read_text(errors="replace").count("unexpectedly closed TCP connection") for log in logs)
+
     wait_until(lambda: connections() > 0, "a connection of the worker's")
+    before = complaints()
     assert worker.stop() == 0
     wait_until(lambda: connections() == 0, "no connection of the worker's")
+    assert kind == "celery" or complaints() == before, "each was closed in order"
     broker.control("delete_user", queue)

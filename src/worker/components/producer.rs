@@ -53,8 +53,11 @@ impl Step<Worker> for Producer {
         Ok(Progress::Done)
     }
 
+    /// The broker's answer is not waited for: one that takes no publications does not give it. It is told, though, or
+    /// it would log a client that died.
     fn shutdown(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
         cx.producer.link.close(hub.now());
+        let _ = cx.producer.link.flush(hub.now());
         Ok(Progress::Done)
     }
 }
