@@ -75,6 +75,8 @@ pub(super) struct Producer {
     /// What this worker tells monitors.
     pub(super) events: Dispatcher,
     blocked: bool,
+    /// The connection was closed for good.
+    pub(super) closed: bool,
     settled: Vec<(Publication, Fate)>,
 }
 
@@ -102,6 +104,7 @@ impl Producer {
             side_opened: None,
             events,
             blocked: false,
+            closed: false,
             settled: Vec::new(),
         }
     }
@@ -114,6 +117,12 @@ impl Producer {
     /// Takes a message in charge.
     pub(super) fn publish(&mut self, publication: Publication) {
         self.outbox.push(publication);
+    }
+
+    /// Closes the connection in order; what is not confirmed by now stays here.
+    pub(super) fn close(&mut self, now: Instant) {
+        (self.channel, self.side) = (Channel::None, Channel::None);
+        self.link.close(now);
     }
 
     /// Whether everything has been confirmed, refused or given up.
@@ -277,6 +286,7 @@ impl Producer {
             channel,
             side,
             blocked,
+            closed,
             settled,
             ..
         } = self;
@@ -357,7 +367,10 @@ impl Producer {
                     (*channel, *side) = (Channel::None, Channel::None);
                     log::error!("producer: Cannot connect to {url}: {reason}.");
                 }
-                LinkEvent::Closed => (*channel, *side) = (Channel::None, Channel::None),
+                LinkEvent::Closed => {
+                    (*channel, *side) = (Channel::None, Channel::None);
+                    *closed = true;
+                }
                 _ => {}
             }
         }

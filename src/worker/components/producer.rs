@@ -11,6 +11,8 @@ use crate::worker::Worker;
 pub(super) struct Producer {
     /// When it stops to wait for the broker.
     patience: Option<Instant>,
+    /// The connection is being closed.
+    closing: bool,
 }
 
 /// How long a stop waits for confirms once no task runs any more; Celery gives its sockets as long.
@@ -40,6 +42,12 @@ impl Step<Worker> for Producer {
     }
 
     fn poll_stop(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
+        if self.closing {
+            return Ok(match cx.producer.closed {
+                true => Progress::Done,
+                false => Progress::Pending,
+            });
+        }
         if cx.producer.is_idle() {
             return Ok(Progress::Done);
         }
@@ -53,11 +61,10 @@ impl Step<Worker> for Producer {
         Ok(Progress::Done)
     }
 
-    /// The broker's answer is not waited for: one that takes no publications does not give it. It is told, though, or
-    /// it would log a client that died.
+    /// The broker has to answer, or it logs a client that died; the link sees to it that this does not take long.
     fn shutdown(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
-        cx.producer.link.close(hub.now());
-        let _ = cx.producer.link.flush(hub.now());
-        Ok(Progress::Done)
+        cx.producer.close(hub.now());
+        self.closing = true;
+        Ok(Progress::Pending)
     }
 }
