@@ -115,6 +115,15 @@ fn isolated(life: impl FnOnce() -> io::Result<i32>) -> ! {
 /// The life of the zygote.
 fn serve(main: Pid, socket: OwnedFd, mut tasks: impl NativeChild) -> io::Result<i32> {
     signal::restore_defaults()?;
+    // Whoever stops a worker by its process group or cgroup means main and the children.
+    for asks_to_end in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ] {
+        signal::ignore(asks_to_end)?;
+    }
     process::new_session()?;
     process::die_with_parent(Signal::SIGKILL)?;
     if process::parent() != Some(main) {

@@ -31,7 +31,8 @@
 //!   and 0, 1, 2, with 0 from `/dev/null`.
 //! - The child says [`Up`](crate::message::record) on its pipe when it is ready for jobs. On the end of
 //!   its job pipe it exits with status 0.
-//! - The zygote itself is a child of main, in its own session, and dies with main.
+//! - The zygote itself is a child of main, in its own session, and dies with main. It ignores `SIGINT`, `SIGTERM`,
+//!   `SIGHUP` and `SIGQUIT`: whoever stops a worker by its cgroup means main and the children.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

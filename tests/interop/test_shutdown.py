@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -49,6 +50,15 @@ def test_term_lets_running_tasks_end_and_hands_reserved_ones_back(
     make_worker()
     for result in waiting:
         assert result.get(timeout=TIMEOUT) is None
+
+
+@pytest.mark.celeriac("Celery has no zygote")
+def test_a_stop_of_the_whole_cgroup_is_a_warm_shutdown(worker: Worker) -> None:
+    """systemd sends TERM to every process of a unit; the zygote may hear of it before main does."""
+    for process in worker.main.descendants():
+        os.kill(process.pid, signal.SIGTERM)
+    assert worker.stop() == 0
+    assert "zygote" not in worker.log
 
 
 @pytest.mark.celeriac("Celery's broker gets them back when the connection closes, after the last running task")
