@@ -172,7 +172,7 @@ fn send(
     )?;
     let answer = match reply_to {
         None => Answer::Sent,
-        Some(_) => match client.receive(deadline, |body| answer(body, id)) {
+        Some(_) => match client.receive(deadline, |message| answer(&message.body, id)) {
             Err(ClientError::TimedOut) => Answer::Late,
             answer => answer?,
         },

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use crate::amqp::connection::{CloseReason, CommandError};
+use crate::amqp::connection::{CloseReason, CommandError, Delivery};
 use crate::amqp::method::{basic, confirm, exchange, queue};
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::table::{Table, TableBuf};
@@ -26,7 +26,25 @@ pub(super) struct Client {
     connection: Connection,
     channel: u16,
     /// Messages that came while something else was waited for: a result may be faster than the confirm of its task.
-    inbox: VecDeque<Vec<u8>>,
+    inbox: VecDeque<Message>,
+}
+
+/// A message that came.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Its body.
+    pub(super) body: Vec<u8>,
+    /// Its headers.
+    pub(super) headers: TableBuf,
+}
+
+impl Message {
+    fn new(delivery: &Delivery<'_>) -> Self {
+        Self {
+            body: delivery.body.to_vec(),
+            headers: delivery.properties.headers.unwrap_or_default().into(),
+        }
+    }
 }
 
 /// Why the broker could not do its part.
@@ -173,9 +191,25 @@ impl Client {
         properties: &Properties<'_>,
         body: &[u8],
     ) -> Result<(), ClientError> {
-        let sent = self
-            .connection
-            .publish(self.channel, "", queue, false, properties, body)?;
+        self.publish_to("", queue, properties, body)
+    }
+
+    /// Publishes to an exchange and waits until the broker has taken charge.
+    pub(super) fn publish_to(
+        &mut self,
+        exchange: &str,
+        routing_key: &str,
+        properties: &Properties<'_>,
+        body: &[u8],
+    ) -> Result<(), ClientError> {
+        let sent = self.connection.publish(
+            self.channel,
+            exchange,
+            routing_key,
+            false,
+            properties,
+            body,
+        )?;
         let taken = self.answer(|event| match event {
             Event::Confirm {
                 number,
@@ -198,19 +232,92 @@ impl Client {
     pub(super) fn receive<T>(
         &mut self,
         deadline: Option<Instant>,
-        wanted: impl Fn(&[u8]) -> Option<T>,
+        wanted: impl Fn(&Message) -> Option<T>,
     ) -> Result<T, ClientError> {
         loop {
-            while let Some(body) = self.inbox.pop_front() {
-                if let Some(found) = wanted(&body) {
+            while let Some(message) = self.inbox.pop_front() {
+                if let Some(found) = wanted(&message) {
                     return Ok(found);
                 }
             }
-            let body = self.wait(deadline, |event| match event {
-                Event::Deliver(delivery) => Some(delivery.body.to_vec()),
+            let message = self.wait(deadline, |event| match event {
+                Event::Deliver(delivery) => Some(Message::new(delivery)),
                 _ => None,
             })?;
-            self.inbox.push_back(body);
+            self.inbox.push_back(message);
+        }
+    }
+
+    /// Declares an exchange of its kind.
+    pub(super) fn declare_exchange(
+        &mut self,
+        name: &str,
+        kind: &str,
+        durable: bool,
+    ) -> Result<(), ClientError> {
+        self.request(exchange::Declare {
+            exchange: name.into(),
+            kind: kind.into(),
+            durable,
+            ..exchange::Declare::default()
+        })
+    }
+
+    /// Consumes from a queue that is ours alone and goes with us.
+    pub(super) fn consume_own(
+        &mut self,
+        queue: &str,
+        exchange: &str,
+        routing_key: &str,
+        ttl: i64,
+        expires: i64,
+    ) -> Result<(), ClientError> {
+        let mut arguments = TableBuf::new();
+        for (key, value) in [("x-expires", expires), ("x-message-ttl", ttl)] {
+            arguments.insert(key, value).map_err(CommandError::from)?;
+        }
+        self.request(queue::Declare {
+            queue: queue.into(),
+            exclusive: true,
+            auto_delete: true,
+            arguments: arguments.as_table(),
+            ..queue::Declare::default()
+        })?;
+        self.request(queue::Bind {
+            queue: queue.into(),
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+            ..queue::Bind::default()
+        })?;
+        self.request(basic::Consume {
+            queue: queue.into(),
+            no_ack: true,
+            ..basic::Consume::default()
+        })
+    }
+
+    /// Removes all messages that wait in a queue; how many there were. There are none in a queue that is not there.
+    pub(super) fn purge(&mut self, queue: &str) -> Result<u32, ClientError> {
+        const NOT_FOUND: u16 = 404;
+        let purge = queue::Purge {
+            queue: queue.into(),
+            nowait: false,
+        };
+        self.connection.call(self.channel, purge)?;
+        let purged = self.answer(|event| match event {
+            Event::Reply {
+                method: Method::QueuePurgeOk(purged),
+                ..
+            } => Some(purged.message_count),
+            _ => None,
+        });
+        match purged {
+            Err(ClientError::Refused { code, .. }) if code == NOT_FOUND => {
+                self.channel = self.connection.open_channel()?; // the broker has closed the other
+                self.answer(|event| matches!(event, Event::ChannelOpen { .. }).then_some(()))?;
+                Ok(0)
+            }
+            purged => purged,
         }
     }
 
@@ -266,7 +373,7 @@ impl Client {
                             return Ok(found);
                         }
                         if let Event::Deliver(delivery) = event {
-                            self.inbox.push_back(delivery.body.to_vec());
+                            self.inbox.push_back(Message::new(&delivery));
                         }
                     }
                 }

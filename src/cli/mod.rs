@@ -11,15 +11,20 @@ mod banner;
 mod broker;
 mod call;
 mod client;
+mod control_client;
 mod daemon;
 mod dev;
 mod environment;
+mod events;
 pub mod log;
 mod monitoring;
 mod own;
 mod pidfile;
 mod program;
+mod purge;
 mod python;
+mod remote;
+mod render;
 mod usage;
 mod values;
 mod worker;
@@ -141,7 +146,37 @@ enum Command {
     Worker(worker::Arguments),
     Call(call::Arguments),
     Broker(broker::Arguments),
+    Status(remote::StatusArguments),
+    Inspect(remote::InspectArguments),
+    Control(remote::ControlArguments),
+    Purge(purge::Arguments),
+    Events(events::Arguments),
+    Report(ReportArguments),
     Dev(dev::Arguments),
+}
+
+/// Print what a bug report needs
+#[derive(Debug, clap::Args)]
+struct ReportArguments {
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+}
+
+fn report(arguments: &ReportArguments, setting: &Setting<'_>) -> ExitCode {
+    let urls = crate::link::BrokerUrl::parse_list(&setting.broker()).unwrap_or_default();
+    let results = setting.result_backend();
+    let results = results.as_deref().unwrap_or("rpc://");
+    let conf = monitoring::conf(urls.first(), results);
+    if arguments.json {
+        println!("{conf}");
+    } else {
+        println!(
+            "{}",
+            monitoring::report(setting.app.name(), "amqp", results, &conf)
+        );
+    }
+    ExitCode::SUCCESS
 }
 
 /// What every sub-command is given.
@@ -199,6 +234,12 @@ fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode 
         Some(Command::Worker(arguments)) => worker::run(arguments, setting),
         Some(Command::Call(arguments)) => call::run(arguments, setting),
         Some(Command::Broker(arguments)) => broker::run(arguments, &setting),
+        Some(Command::Status(arguments)) => remote::status(&arguments, &setting),
+        Some(Command::Inspect(arguments)) => remote::inspect(&arguments, &setting),
+        Some(Command::Control(arguments)) => remote::control(&arguments, &setting),
+        Some(Command::Purge(arguments)) => purge::run(&arguments, &setting),
+        Some(Command::Events(arguments)) => events::run(&arguments, &setting),
+        Some(Command::Report(arguments)) => report(&arguments, &setting),
         Some(Command::Dev(arguments)) => dev::run(&arguments, &setting),
         None => {
             let _ = Cli::command().print_help();

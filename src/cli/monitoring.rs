@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::VERSION;
 use super::values::Seconds;
 use crate::link::BrokerUrl;
-use crate::message::json::{Field, Object, Raw, list, python_repr};
+use crate::message::json::{Object, Raw, python_repr};
 use crate::worker::Monitoring;
 
 /// Options about events and other workers.
@@ -56,22 +56,13 @@ impl Options {
 }
 
 /// The settings that are not the default, as far as the command line and the environment name them.
-pub(super) fn conf(
-    broker: Option<&BrokerUrl>,
-    results: &str,
-    queues: &[String],
-    concurrency: usize,
-) -> String {
+pub(super) fn conf(broker: Option<&BrokerUrl>, results: &str) -> String {
     let mut object = Object::new();
     if let Some(url) = broker {
         // A URL prints two stars for its password; Celery's answer to this command has eight.
         object.push("broker_url", &url.to_string().replace(":**@", ":********@"));
     }
-    let queues = list(queues);
-    object
-        .push("result_backend", results)
-        .push("worker_concurrency", concurrency as i64)
-        .push("task_queues", Field::Json(&queues));
+    object.push("result_backend", results);
     object.into_json()
 }
 

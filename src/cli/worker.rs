@@ -359,8 +359,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         ResultBackend::Rpc => RPC,
         ResultBackend::Disabled | ResultBackend::App => DISABLED,
     };
-    let queues = &arguments.queues;
-    let conf = monitoring::conf(read_urls.first(), backend, queues, arguments.concurrency.0);
+    let conf = monitoring::conf(read_urls.first(), backend);
     let monitoring = arguments
         .monitoring
         .settings(setting.app.name(), "amqp", backend, &conf);

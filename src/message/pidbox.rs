@@ -19,6 +19,10 @@ pub const MESSAGE_TTL: i64 = 300_000;
 /// Milliseconds after which the broker drops a mailbox that nobody reads (`control_queue_expires`).
 pub const QUEUE_EXPIRES: i64 = 10_000;
 
+/// The header of a reply that says how many nodes its sender knows of, itself included. Celery sends none; a client
+/// that reads it need not wait for nodes that do not exist.
+pub const NODES: &str = "nodes";
+
 /// The name of a node's mailbox.
 pub fn mailbox(node: &str) -> String {
     format!("{node}.{REQUESTS}")

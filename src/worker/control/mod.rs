@@ -16,6 +16,7 @@ mod tasks;
 
 use super::Worker;
 use super::consumer::Letter;
+use super::consumer::subscription::Purpose;
 use super::notices::Notice;
 use super::refusals::CRITICAL;
 use super::settings::{Binding, Exchange, Queue};
@@ -175,6 +176,12 @@ impl Worker {
         (command.handler)(self, hub, &request.arguments)
     }
 
+    /// How many nodes there are, this one included, as far as gossip tells.
+    fn known_nodes(&self) -> Option<i64> {
+        let gossip = self.consumer.subscriptions.of(Purpose::Gossip);
+        (gossip.is_consuming()).then(|| 1 + self.gossip.nodes().count() as i64)
+    }
+
     fn reply(&mut self, request: &Request<'_>, json: &str) {
         let Some(reply_to) = &request.reply_to else {
             return;
@@ -186,6 +193,9 @@ impl Worker {
             let _ = headers.insert("ticket", ticket);
         }
         let _ = headers.insert("clock", clock);
+        if let Some(nodes) = self.known_nodes() {
+            let _ = headers.insert(pidbox::NODES, nodes);
+        }
         self.producer.notify(Notice {
             exchange: reply_to.exchange.clone().into_owned(),
             routing_key: reply_to.routing_key.clone().into_owned(),
