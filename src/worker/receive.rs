@@ -10,7 +10,7 @@ use super::request::{Cause, Request, State};
 use super::results::Ending;
 use super::tasks::{Held, Tasks};
 use super::{refusals, task_event};
-use crate::amqp::connection::Delivery;
+use crate::amqp::connection::{Delivery, DeliveryTag};
 use crate::message::json::python_quoted;
 use crate::message::record::{self, About, DeliveryInfo, Verdict};
 use crate::message::task::{self, Moment, Refusal, TaskMessage};
@@ -53,6 +53,9 @@ impl Tasks {
                 return None;
             }
         };
+        if delivery.redelivered && self.adopt(&task, delivery.tag, acks) {
+            return None;
+        }
         let Some(options) = self.registry.options(&task.name) else {
             refusals::log_unregistered(&task, delivery);
             acks.reject(delivery.tag, false);
@@ -103,6 +106,31 @@ impl Tasks {
             }
             _ => self.release(job, now),
         }
+    }
+
+    /// A task that is in hand was delivered again, because the channel it came by is gone: it goes on, and is settled
+    /// by the new tag. Celery runs it a second time beside the first.
+    fn adopt(&mut self, task: &TaskMessage<'_>, tag: DeliveryTag, acks: &mut Acks) -> bool {
+        let channel = |tag: DeliveryTag| (tag.epoch, tag.channel, tag.incarnation);
+        let is_it = |request: &Request| {
+            request.id == task.id
+                && request.retries == task.retries
+                && channel(request.tag) != channel(tag)
+        };
+        let mut requests = self.requests.iter_mut().map(|(_, request)| request);
+        let Some(request) = requests.find(|request| is_it(request)) else {
+            return false;
+        };
+        log::info!(
+            "Task {}[{}] was delivered again while it is in hand: it is not run twice",
+            request.name,
+            request.id
+        );
+        request.tag = tag;
+        if request.acknowledged {
+            acks.ack(tag); // the broker has not heard it, or it would not have come again
+        }
+        true
     }
 
     /// Why a task is not to be run, or not any more.

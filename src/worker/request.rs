@@ -45,6 +45,8 @@ pub struct Request {
     pub parent_id: Option<String>,
     /// Its stamps, those that revoking looks at.
     pub stamps: Map<String, Value>,
+    /// How often it was tried before.
+    pub retries: i64,
     /// Not to be run after this moment.
     pub expires: Option<SystemTime>,
     /// How long it may run.
@@ -148,6 +150,7 @@ impl Request {
             group_id: task.group.as_deref().map(str::to_owned),
             parent_id: task.parent_id.as_deref().map(str::to_owned),
             stamps: stamps(task),
+            retries: task.retries,
             expires: task.expires.as_ref().map(|expires| expires.at),
             limits: Limits::of_run([of_message, of_task, limits]),
             started: None,

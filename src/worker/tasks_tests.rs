@@ -23,8 +23,13 @@ struct World {
     acks: Acks,
     producer: Producer,
     now: Instant,
-    delivered: u64,
-    /// Each delivery's fates: there must come to be one.
+    messages: Vec<Message>,
+    epoch: u32,
+    /// The last tag.
+    tag: u64,
+    /// What the broker has delivered and not heard of: message by tag.
+    open: BTreeMap<u64, u64>,
+    /// Each message's fates: there must come to be one.
     settled: BTreeMap<u64, Vec<&'static str>>,
     /// Ends that callers heard, by delivery.
     heard: BTreeMap<String, usize>,
@@ -32,6 +37,12 @@ struct World {
     waiting: Vec<Job>,
     /// Jobs that children have.
     running: Vec<JobKey>,
+}
+
+struct Message {
+    name: &'static str,
+    eta: Option<String>,
+    expires: Option<String>,
 }
 
 const NAMES: [&str; 6] = ["early", "late", "strict", "lossy", "patient", "limited"];
@@ -58,7 +69,10 @@ impl World {
             acks: Acks::new(),
             producer: Producer::new(link, Dispatcher::new(&Settings::of_tests())),
             now,
-            delivered: 0,
+            messages: vec![],
+            epoch: 1,
+            tag: 0,
+            open: BTreeMap::new(),
             settled: BTreeMap::new(),
             heard: BTreeMap::new(),
             waiting: vec![],
@@ -66,31 +80,43 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, name: &str, ahead: Option<u64>, expires: Option<u64>, limit: bool) {
-        self.delivered += 1;
-        let number = self.delivered;
+    fn deliver(
+        &mut self,
+        name: &'static str,
+        ahead: Option<u64>,
+        expires: Option<u64>,
+        limit: bool,
+    ) {
         let moment = |seconds: u64| {
             crate::message::moment::format(clock::wall() + Duration::from_secs(seconds))
         };
+        if limit {
+            let hard = Some(Duration::from_secs(1));
+            self.tasks.set_limits(name, Limits { soft: None, hard });
+        }
+        self.messages.push(Message {
+            name,
+            eta: ahead.map(moment),
+            expires: expires.map(moment),
+        });
+        self.send(self.messages.len() as u64, false);
+    }
+
+    /// The broker delivers a message.
+    fn send(&mut self, number: u64, redelivered: bool) {
+        self.tag += 1;
+        self.open.insert(self.tag, number);
+        let message = &self.messages[number as usize - 1];
         let mut headers = TableBuf::new();
-        headers.insert("task", name).unwrap();
+        headers.insert("task", message.name).unwrap();
         headers
             .insert("id", format!("id-{number}").as_str())
             .unwrap();
-        if let Some(ahead) = ahead {
-            headers.insert("eta", moment(ahead).as_str()).unwrap();
+        if let Some(eta) = &message.eta {
+            headers.insert("eta", eta.as_str()).unwrap();
         }
-        if let Some(expires) = expires {
-            headers.insert("expires", moment(expires).as_str()).unwrap();
-        }
-        if limit {
-            self.tasks.set_limits(
-                name,
-                Limits {
-                    soft: None,
-                    hard: Some(Duration::from_secs(1)),
-                },
-            );
+        if let Some(expires) = &message.expires {
+            headers.insert("expires", expires.as_str()).unwrap();
         }
         let reply_to = format!("reply-{number}");
         let properties = Properties {
@@ -104,11 +130,11 @@ impl World {
             consumer_tag: "c".into(),
             tag: DeliveryTag {
                 channel: 1,
-                number,
-                epoch: 1,
+                number: self.tag,
+                epoch: self.epoch,
                 incarnation: 1,
             },
-            redelivered: false,
+            redelivered,
             exchange: "".into(),
             routing_key: "q".into(),
             properties,
@@ -125,11 +151,32 @@ impl World {
         self.waiting.extend(job);
     }
 
+    /// The connection is lost and had again: the broker delivers anew what it has not heard of.
+    fn reconnect(&mut self) {
+        self.acks.reset();
+        self.epoch += 1;
+        self.tag = 0;
+        for number in std::mem::take(&mut self.open).into_values() {
+            self.send(number, true);
+        }
+    }
+
     fn assign(&mut self, choice: usize) {
         if self.waiting.is_empty() {
             return;
         }
         let job = self.waiting.remove(choice % self.waiting.len());
+        let id = |key: JobKey| {
+            self.tasks
+                .requests
+                .get(Key::from(key.0))
+                .map(|request| &request.id)
+        };
+        let twice = self
+            .running
+            .iter()
+            .any(|running| id(*running) == id(job.key));
+        assert!(!twice, "{:?} runs twice at once", id(job.key));
         self.running.push(job.key);
         let pid = Pid::new(7).unwrap();
         let Self {
@@ -248,25 +295,30 @@ impl World {
             self.tasks
                 .published(&publication, Fate::Confirmed, &mut self.acks);
         }
-        let Self { acks, settled, .. } = self;
-        acks.flush(|frame| match frame {
-            Settle::Ack {
-                tag,
-                multiple: true,
-            } => {
-                // Of those before it, the ones that were told already are not meant.
-                for number in 1..=tag.number {
-                    let fates = settled.entry(number).or_default();
-                    if fates.is_empty() {
-                        fates.push("ack");
-                    }
-                }
+        let Self {
+            acks,
+            settled,
+            open,
+            ..
+        } = self;
+        acks.flush(|frame| {
+            let (tag, multiple, fate) = match frame {
+                Settle::Ack { tag, multiple } => (tag, multiple, "ack"),
+                Settle::Reject { tag, requeue: true } => (tag, false, "requeue"),
+                Settle::Reject { tag, .. } => (tag, false, "reject"),
+            };
+            let first = if multiple { 0 } else { tag.number };
+            let meant: Vec<u64> = open
+                .range(first..=tag.number)
+                .map(|(tag, _)| *tag)
+                .collect();
+            assert!(
+                !meant.is_empty(),
+                "the broker knows of none such: {frame:?}"
+            );
+            for number in meant.iter().filter_map(|tag| open.remove(tag)) {
+                settled.entry(number).or_default().push(fate);
             }
-            Settle::Ack { tag, .. } => settled.entry(tag.number).or_default().push("ack"),
-            Settle::Reject { tag, requeue: true } => {
-                settled.entry(tag.number).or_default().push("requeue");
-            }
-            Settle::Reject { tag, .. } => settled.entry(tag.number).or_default().push("reject"),
         });
     }
 
@@ -284,44 +336,66 @@ impl World {
     }
 }
 
+/// Lives through `steps`, then leaves.
+fn live(steps: Vec<(u8, usize, u8)>) -> World {
+    let mut world = World::new();
+    for (step, choice, detail) in steps {
+        let name = NAMES[choice % NAMES.len()];
+        match step {
+            0..=2 => world.deliver(name, None, None, detail % 3 == 0),
+            3 => world.deliver(name, Some(u64::from(detail % 5)), Some(3), false),
+            4 | 5 => world.assign(choice),
+            6 | 7 => world.finish(choice, detail),
+            8 => world.pass(Duration::from_millis(u64::from(detail) * 20)),
+            9 => world.revoke(choice as u64, detail % 2 == 0),
+            10 => world.confirm(),
+            11 if detail == 0 => world.tasks.close(&mut world.acks),
+            12 => world.reconnect(),
+            _ => {}
+        }
+    }
+    world.leave();
+    world
+}
+
+/// What has to be so in the end.
+fn check(world: &World) -> Result<(), TestCaseError> {
+    prop_assert_eq!(world.tasks.requests.len(), 0, "a request is left");
+    prop_assert_eq!(world.tasks.due.len(), 0, "a timer is left");
+    prop_assert_eq!(world.tasks.held.len(), 0);
+    prop_assert_eq!(world.acks.outstanding(), 0);
+    for number in 1..=world.messages.len() as u64 {
+        let fates = world.settled.get(&number).map_or(0, Vec::len);
+        prop_assert_eq!(fates, 1, "message {} was settled {} times", number, fates);
+    }
+    Ok(())
+}
+
 proptest! {
     /// T3.3, T3.4: every delivery is settled exactly once, no caller hears two ends, nothing is left behind.
     #[test]
     fn every_delivery_is_settled_once(
         steps in proptest::collection::vec((0u8..12, 0usize..32, any::<u8>()), 1..120),
     ) {
-        let mut world = World::new();
-        for (step, choice, detail) in steps {
-            let name = NAMES[choice % NAMES.len()];
-            match step {
-                0..=2 => world.deliver(name, None, None, detail % 3 == 0),
-                3 => world.deliver(name, Some(u64::from(detail % 5)), Some(3), false),
-                4 | 5 => world.assign(choice),
-                6 | 7 => world.finish(choice, detail),
-                8 => world.pass(Duration::from_millis(u64::from(detail) * 20)),
-                9 => world.revoke(choice as u64, detail % 2 == 0),
-                10 => world.confirm(),
-                _ if detail == 0 => world.tasks.close(&mut world.acks),
-                _ => {}
-            }
-        }
-        world.leave();
-        prop_assert_eq!(world.tasks.requests.len(), 0, "a request is left");
-        prop_assert_eq!(world.tasks.due.len(), 0, "a timer is left");
-        prop_assert_eq!(world.tasks.held.len(), 0);
-        prop_assert_eq!(world.acks.outstanding(), 0);
-        for number in 1..=world.delivered {
-            let fates = world.settled.get(&number).map_or(0, Vec::len);
-            prop_assert_eq!(fates, 1, "delivery {} was settled {} times", number, fates);
-        }
+        let world = live(steps);
+        check(&world)?;
         for (caller, times) in &world.heard {
             prop_assert_eq!(*times, 1, "{} heard {} ends", caller, times);
         }
     }
+
+    /// T7.1: connections may be lost at any moment, and still nothing is left and nothing runs twice at once. (One that
+    /// ended just before may run again: the broker had not heard of it.)
+    #[test]
+    fn a_lost_connection_has_nothing_run_twice_at_once(
+        steps in proptest::collection::vec((0u8..13, 0usize..32, any::<u8>()), 1..120),
+    ) {
+        check(&live(steps))?;
+    }
 }
 
 /// The fate of one delivery after `story`.
-fn fate(name: &str, story: impl FnOnce(&mut World)) -> (&'static str, usize) {
+fn fate(name: &'static str, story: impl FnOnce(&mut World)) -> (&'static str, usize) {
     let mut world = World::new();
     world.deliver(name, None, None, false);
     story(&mut world);

@@ -104,3 +104,22 @@ def nowhere() -> object:
 @app.task(name="life.hungry", acks_late=True)
 def hungry() -> None:
     raise MemoryError("more")
+
+
+@app.task(name="life.ledger", acks_late=True, reject_on_worker_lost=True, bind=True, max_retries=None)
+def ledger(self: Task, folder: str, seconds: float) -> None:
+    """Writes down when it runs, and whether another run of it is going on at this moment."""
+    path = os.path.join(folder, self.request.id)
+    try:
+        with open(path) as file:
+            last = file.read().split()[-2:]
+    except FileNotFoundError:
+        last = []
+    if last and last[0] == "begin" and os.path.exists(f"/proc/{last[1]}"):
+        with open(path + ".twice", "w") as file:
+            file.write(f"{last[1]} and {os.getpid()}")
+    with open(path, "a") as file:
+        file.write(f"begin {os.getpid()}\n")
+    time.sleep(seconds)
+    with open(path, "a") as file:
+        file.write(f"end {os.getpid()}\n")
