@@ -18,6 +18,7 @@ use super::registry::Registry;
 use super::settings::Settings;
 use super::shutdown::{Phase, Shutdown};
 use super::statedb::StateDb;
+use super::successor::Successor;
 use super::tasks::Tasks;
 use super::wiring::{Alarm, earliest};
 use super::{components, extensions::Extensions};
@@ -41,6 +42,7 @@ pub struct Worker {
     pub extensions: Extensions,
     pub(super) zygote: Option<Zygote>,
     pub(super) pool: PoolPart,
+    pub(super) successor: Successor,
     pub(super) consumer: Consumer,
     pub(super) producer: Producer,
     pub(super) blueprint: Blueprint<Self>,
@@ -91,6 +93,7 @@ impl Worker {
             extensions: Extensions::default(),
             zygote: Some(zygote),
             pool: PoolPart::default(),
+            successor: Successor::default(),
             consumer,
             producer,
             blueprint: components::blueprint()?,

@@ -26,6 +26,7 @@
 //! | `control` | remote control: the node's mailbox, the commands |
 //! | `events`, `notices` | what monitors are told, and what may be lost |
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
+//! | `successor` | a new zygote for a Python app, when the first is lost |
 //! | `refusals` | the log's words for messages that cannot be run |
 //! | `gather` | how long a busy worker gathers what it has to tell the broker |
 //! | `shutdown`, `leaving` | what signals ask for, and how it is done |
@@ -59,6 +60,7 @@ mod revoked;
 mod settings;
 pub mod shutdown;
 mod statedb;
+mod successor;
 mod task_event;
 mod tasks;
 mod wiring;

@@ -10,6 +10,7 @@ use super::revoked;
 use crate::amqp::table::TableBuf;
 use crate::link::BrokerUrl;
 use crate::message::task::Accept;
+use crate::pool::python::Host;
 use crate::sys::signal::Signal;
 
 /// The settings of one worker, resolved: command line, environment and app have been consulted.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub queues: Vec<Queue>,
     /// The serializers that tasks may come in (`accept_content`).
     pub accept: Accept,
+    /// How to start a Python app's interpreter, should its zygote be lost.
+    pub host: Option<Host>,
     /// The signals of Celery's main process that a Python app listens to, by name.
     pub listeners: BTreeSet<String>,
     /// What it tells of itself and listens to, beside tasks.
@@ -57,6 +60,7 @@ impl Settings {
             max_tasks_per_child: None,
             queues: vec![],
             accept: Accept::default(),
+            host: None,
             listeners: BTreeSet::new(),
             monitoring: Monitoring::default(),
             remap_sigterm: false,

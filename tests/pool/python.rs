@@ -58,6 +58,7 @@ fn host(folder: &PathBuf, arguments: &[&str]) -> Option<Host> {
     env::set_current_dir(folder).unwrap();
     Some(Host {
         interpreter,
+        directory: folder.clone(),
         arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
     })
 }

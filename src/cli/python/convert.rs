@@ -51,6 +51,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             Some(names) => Accept::new(names),
             None => Accept::default(),
         },
+        host: None,
         listeners: report.receivers.iter().cloned().collect(),
         monitoring: monitoring(report),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),

@@ -23,8 +23,9 @@ use super::program::Program;
 use super::{FAILURE, environment};
 use crate::app::App;
 use crate::pool::python::{self, Host, Report, StartError};
+use crate::pool::zygote::Zygote;
 use crate::sys::process::Exit;
-use crate::worker::{self, node_name};
+use crate::worker::{self, Settings, node_name};
 use line::Line;
 
 /// Pools that run tasks beside each other in one process.
@@ -90,7 +91,8 @@ impl Invocation {
                     }
                 };
                 let arguments = arguments.into_iter().map(as_worker).collect();
-                start(interpreter, arguments).map_or_else(|code| code, |(_, report)| check(&report))
+                start(interpreter, arguments)
+                    .map_or_else(|code| code, |started| check(&started.report))
             }
             _ => hand_over(interpreter, &arguments),
         }
@@ -116,10 +118,7 @@ fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program, own: 
     }
 }
 
-fn start(
-    interpreter: PathBuf,
-    arguments: Vec<OsString>,
-) -> Result<(crate::pool::zygote::Zygote, Report), ExitCode> {
+fn start(interpreter: PathBuf, arguments: Vec<OsString>) -> Result<Started, ExitCode> {
     let arguments = arguments
         .into_iter()
         // A flag of main's.
@@ -129,22 +128,36 @@ fn start(
         .map_err(|word| fail(&format!("{} is not UTF-8", word.display())))?;
     let host = Host {
         interpreter,
+        directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         arguments,
     };
-    python::start(&host).map_err(|error| match error {
+    let (zygote, report) = python::start(&host).map_err(|error| match error {
         // It has said why itself.
         StartError::Ended(Exit::Code(code)) => {
             ExitCode::from(u8::try_from(code).unwrap_or(FAILURE))
         }
         error => fail(&error.to_string()),
+    })?;
+    Ok(Started {
+        host,
+        zygote,
+        report,
     })
 }
 
-fn serve(
-    (zygote, report): (crate::pool::zygote::Zygote, Report),
-    program: Program,
-    own: &Own,
-) -> ExitCode {
+/// A zygote, what it has reported, and how it was started.
+struct Started {
+    host: Host,
+    zygote: Zygote,
+    report: Report,
+}
+
+fn serve(started: Started, program: Program, own: &Own) -> ExitCode {
+    let Started {
+        host,
+        zygote,
+        report,
+    } = started;
     if UNSERVED_POOLS.contains(&report.pool.as_str()) {
         return fail(&unserved(&report.pool));
     }
@@ -157,7 +170,10 @@ fn serve(
         start_log(&report).map(|()| (settings, registry))
     });
     let (settings, registry) = match converted {
-        Ok(converted) => converted,
+        Ok((settings, registry)) => {
+            let host = Some(host);
+            (Settings { host, ..settings }, registry)
+        }
         Err(reason) => return fail(&reason),
     };
     let pidfile = match pidfile::of(report.worker.pidfile.as_deref(), &report.node) {

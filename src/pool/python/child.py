@@ -33,6 +33,7 @@ HEADER = struct.Struct(">2sBBII")
 JOB, STOP, UP, STARTED, DONE = 1, 2, 3, 4, 5
 READ_SIZE = 64 * 1024
 logger = get_logger("celery.worker.request")
+to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 #: What a repr or a traceback is cut to, so that no record is refused for its length.
 LONGEST_TEXT = 1024 * 1024
@@ -155,6 +156,7 @@ class Outbox:
     def __init__(self, fd, app):
         self.fd = fd
         self.app = app
+        self.accept = prepare_accept_content(app.conf.accept_content)
         self.job = None
         self.begun = 0.0
 
@@ -209,7 +211,7 @@ class Outbox:
         self.write(DONE, head)
 
     def write(self, kind, head, body=b""):
-        head = json.dumps(head, separators=(",", ":")).encode()
+        head = to_json(head).encode()
         data = memoryview(HEADER.pack(b"CL", kind, 0, len(head), len(body)) + head + body)
         try:
             while data:
@@ -225,7 +227,7 @@ class Outbox:
         self.job, self.begun = job, time.monotonic()
         request = request_of(job)
         try:
-            payload = decoded(self.app, job, body)
+            payload = decoded(job, body, self.accept)
         except Exception as exc:
             return 1, undecodable(job, body, exc), 0.0
         tracer = trace.fast_trace_task if self.app.use_fast_trace_task else trace.trace_task_ret
@@ -277,7 +279,7 @@ def request_of(job):
     }
 
 
-def decoded(app, job, body):
+def decoded(job, body, accept):
     """(args, kwargs, embed) from the body of the message."""
 
     compression = job["headers"].get("compression")
@@ -286,7 +288,7 @@ def decoded(app, job, body):
     properties = job["properties"]
     args, kwargs, embed = loads(
         body, properties.get("content_type"), properties.get("content_encoding"),
-        accept=prepare_accept_content(app.conf.accept_content))
+        accept=accept)
     return args, kwargs, embed
 
 

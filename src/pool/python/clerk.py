@@ -17,6 +17,7 @@ from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from kombu.message import Message
+from kombu.serialization import prepare_accept_content
 
 from celeriac_child import HEADER, UP, Records, decoded, load_head
 
@@ -62,6 +63,7 @@ class Clerk:
     def __init__(self, worker):
         self.worker = worker
         self.app = worker.app
+        self.accept = prepare_accept_content(self.app.conf.accept_content)
         self.consumer = Consumer(worker)
 
     def see_to(self, note, record):
@@ -115,7 +117,7 @@ class Clerk:
     def request(self, record):
         message, job, body = self.message(record)
         try:
-            args, kwargs, embed = decoded(self.app, job, body)
+            args, kwargs, embed = decoded(job, body, self.accept)
         except Exception:  # what cannot be decoded has no arguments
             args, kwargs, embed = (), {}, {}
         return NotedRequest(

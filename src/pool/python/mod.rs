@@ -20,8 +20,8 @@ mod report;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -33,8 +33,9 @@ pub use report::{
 };
 
 use super::zygote::Zygote;
+use crate::sys::fd::{self, SharedFd};
+use crate::sys::pipe;
 use crate::sys::process::{self, Exit, Pid};
-use crate::sys::{fd, pipe};
 
 const BOOT: &str = include_str!("boot.py");
 
@@ -51,6 +52,8 @@ const SOURCES: [(&str, &str); 4] = [
 pub struct Host {
     /// The app's interpreter, as [`find_interpreter`] finds it.
     pub interpreter: PathBuf,
+    /// Where to start it, before `--workdir` moves it on.
+    pub directory: PathBuf,
     /// The command line of `celery`, from its first option on, such as `-A proj worker -c 4`.
     pub arguments: Vec<String>,
 }
@@ -75,45 +78,118 @@ struct Letter<'a> {
 /// [`StartError`].
 pub fn start(host: &Host) -> Result<(Zygote, Report), StartError> {
     process::become_subreaper().map_err(StartError::System)?;
-    let (ours, theirs) = pipe::socket_pair().map_err(StartError::System)?;
-    let (mut answer, report) = io::pipe().map_err(StartError::System)?;
-    let (letter_end, mut letter) = io::pipe().map_err(StartError::System)?;
-    fd::set_nonblocking(&theirs, false).map_err(StartError::System)?;
-    for end in [theirs.as_raw_fd(), report.as_raw_fd()] {
-        debug_assert!(end > 2, "the standard descriptors are open");
+    let mut starting = Starting::begin(host)?;
+    fd::set_nonblocking(&starting.answer, false).map_err(StartError::System)?;
+    loop {
+        if starting.read().map_err(StartError::System)? == Answer::Complete {
+            break;
+        }
     }
-    fd::set_inheritable(&theirs, true).map_err(StartError::System)?;
-    fd::set_inheritable(&report, true).map_err(StartError::System)?;
-
-    let mut command = Command::new(&host.interpreter);
-    command.arg("-c").arg(BOOT).stdin(letter_end);
-    let interpreter = process::spawn(&mut command).map_err(|error| StartError::Interpreter {
-        path: host.interpreter.clone(),
-        error,
-    })?;
-    drop(command); // with its end of the letter
-    let pid = Pid::new(interpreter.id().cast_signed()).ok_or(StartError::NoReport)?;
-    let text = serde_json::to_vec(&Letter {
-        sources: SOURCES.into_iter().collect(),
-        arguments: &host.arguments,
-        main: process::current().raw(),
-        socket: theirs.as_raw_fd(),
-        report: report.as_raw_fd(),
-    });
-    // An interpreter that ends without reading says why itself.
-    let _ = letter.write_all(&text.map_err(|error| StartError::System(error.into()))?);
-    drop((letter, theirs, report));
-
-    let mut text = Vec::new();
-    answer.read_to_end(&mut text).map_err(StartError::System)?;
-    if text.is_empty() {
-        return Err(match process::wait_for(pid) {
+    if starting.text.is_empty() {
+        return Err(match process::wait_for(starting.pid) {
             Ok(exit) => StartError::Ended(exit),
             Err(error) => StartError::System(error),
         });
     }
-    let report = serde_json::from_slice(&text).map_err(StartError::Report)?;
-    Ok((Zygote::new(ours, pid), report))
+    starting.finish()
+}
+
+/// An interpreter that reads its app.
+///
+/// For a main that has other things to do meanwhile: the successor of a zygote that was lost.
+#[derive(Debug)]
+pub struct Starting {
+    socket: OwnedFd,
+    pid: Pid,
+    answer: SharedFd,
+    text: Vec<u8>,
+}
+
+/// How far the answer of an interpreter has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// There is more to come, and nothing now.
+    Awaited,
+    /// More may be there: read again.
+    Some,
+    /// It is here: [`Starting::finish`].
+    Complete,
+}
+
+impl Starting {
+    /// Executes the interpreter, and does not wait for it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn begin(host: &Host) -> Result<Self, StartError> {
+        let (ours, theirs) = pipe::socket_pair().map_err(StartError::System)?;
+        let (answer, report) = pipe::pipe().map_err(StartError::System)?;
+        let (letter_end, mut letter) = io::pipe().map_err(StartError::System)?;
+        for end in [&theirs, &report] {
+            fd::set_nonblocking(end, false).map_err(StartError::System)?;
+            fd::set_inheritable(end, true).map_err(StartError::System)?;
+        }
+        let mut command = Command::new(&host.interpreter);
+        command.args(["-c", BOOT]).stdin(letter_end);
+        command.current_dir(&host.directory);
+        let interpreter =
+            process::spawn(&mut command).map_err(|error| StartError::Interpreter {
+                path: host.interpreter.clone(),
+                error,
+            })?;
+        drop(command); // with its end of the letter
+        let pid = Pid::new(interpreter.id().cast_signed()).ok_or(StartError::NoReport)?;
+        let text = serde_json::to_vec(&Letter {
+            sources: SOURCES.into_iter().collect(),
+            arguments: &host.arguments,
+            main: process::current().raw(),
+            socket: theirs.as_raw_fd(),
+            report: report.as_raw_fd(),
+        });
+        // An interpreter that ends without reading says why itself. One that reads does so at once.
+        let _ = letter.write_all(&text.map_err(|error| StartError::System(error.into()))?);
+        Ok(Self {
+            socket: ours,
+            pid,
+            answer: SharedFd::new(answer),
+            text: Vec::new(),
+        })
+    }
+
+    /// The file to watch for reading.
+    pub fn answer(&self) -> SharedFd {
+        self.answer.clone()
+    }
+
+    /// Reads what has come.
+    ///
+    /// # Errors
+    /// When the kernel will not let us read.
+    pub fn read(&mut self) -> io::Result<Answer> {
+        let mut part = [0; 16 * 1024];
+        match self.answer.read(&mut part) {
+            Ok(0) => Ok(Answer::Complete),
+            Ok(count) => {
+                self.text
+                    .extend_from_slice(part.get(..count).unwrap_or_default());
+                Ok(Answer::Some)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Answer::Awaited),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The zygote, and what it has reported.
+    ///
+    /// # Errors
+    /// When it has ended without a report, or with one that makes no sense.
+    pub fn finish(self) -> Result<(Zygote, Report), StartError> {
+        if self.text.is_empty() {
+            return Err(StartError::NoReport);
+        }
+        let report = serde_json::from_slice(&self.text).map_err(StartError::Report)?;
+        Ok((Zygote::new(self.socket, self.pid), report))
+    }
 }
 
 /// Why there is no zygote.
@@ -131,7 +207,7 @@ pub enum StartError {
     },
     /// None of the places where an interpreter is looked for has one.
     NoInterpreter,
-    /// The interpreter has started, but not as a process that can be told apart.
+    /// The interpreter has ended without a report; it has said why on stderr.
     NoReport,
     /// What the interpreter reported makes no sense: the fault of this program.
     Report(serde_json::Error),
@@ -152,7 +228,7 @@ impl fmt::Display for StartError {
                 "found no Python interpreter; name that of your app with --python, or activate its \
                  virtual environment",
             ),
-            Self::NoReport => f.write_str("the app's interpreter has no process id"),
+            Self::NoReport => f.write_str("the app's interpreter ended without a report"),
             Self::Report(error) => write!(f, "the report on the app cannot be read: {error}"),
             Self::System(error) => write!(f, "cannot start the app's interpreter: {error}"),
         }

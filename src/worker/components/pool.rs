@@ -173,11 +173,7 @@ impl Worker {
                 log::error!("pool: cannot start {name}: {reason}");
             }
             PoolEvent::ZygoteLost { exit } => {
-                log::error!(
-                    target: super::super::CRITICAL,
-                    "pool: the zygote exited with '{exit}': no child can be replaced. Shutting down..."
-                );
-                self.leave(1, hub);
+                self.replace_zygote(exit, hub);
             }
             PoolEvent::Closed => {
                 pool.closed = true;

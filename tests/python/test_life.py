@@ -1,0 +1,165 @@
+"""A Python app's worker and its processes: who outlives whom, and what an operator is told."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from conftest import HERE, story_environment
+from harness import Process, celeriac_binary, wait_until
+
+
+class PythonWorker:
+    """celeriac with the plain app, and a client of it."""
+
+    def __init__(self, broker, redis_url, folder: pathlib.Path, *options: str, app: str = "plain", **variables: str) -> None:
+        self.folder = folder
+        self.environment = story_environment(
+            STORY_BROKER=broker.url, STORY_BACKEND=redis_url, STORY_FOLDER=str(folder),
+            STORY_QUEUE=f"life.{uuid.uuid4().hex[:8]}", **variables)
+        self.path = folder / "worker.log"
+        command = [str(celeriac_binary()), "--python", sys.executable, "-A", app, "worker", "-l", "INFO", "-n", "w@test"]
+        with open(self.path, "wb") as log:
+            self.popen = subprocess.Popen(
+                [*command, "-c", "1", *options], env=self.environment, cwd=HERE, stdout=log, stderr=log,
+                start_new_session=True)
+        self.main = Process(self.popen.pid)
+        self.wait_log("w@test ready.")
+
+    @property
+    def log(self) -> str:
+        return self.path.read_text(errors="replace")
+
+    def wait_log(self, text: str, times: int = 1) -> None:
+        wait_until(lambda: self.log.count(text) >= times or not self.main.alive(), f"{text!r} in the log", 30)
+        assert self.log.count(text) >= times, self.log[-3000:]
+
+    def client(self, code: str) -> str:
+        """The last line that `code` prints, which has the app's tasks at hand."""
+        done = subprocess.run(
+            [sys.executable, "-c", f"from plain import *\n{code}"], env=self.environment, cwd=HERE,
+            capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr[-2000:] + self.log[-2000:]
+        return done.stdout.strip().splitlines()[-1]
+
+    def zygote(self) -> Process:
+        return min(self.main.children(), key=lambda child: child.pid)
+
+    def stop(self) -> int:
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(30)
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+
+
+@pytest.fixture
+def start(broker, redis_url, tmp_path):
+    started = []
+
+    def begin(*options: str, **variables: str) -> PythonWorker:
+        started.append(PythonWorker(broker, redis_url, tmp_path, *options, **variables))
+        return started[-1]
+
+    yield begin
+    for worker in started:
+        worker.close()
+
+
+def test_a_lost_zygote_has_a_successor_while_tasks_go_on(start):
+    worker = start()
+    path = worker.folder / "go"
+    task_id = worker.client(f"print(started.delay({str(path)!r}).id)")
+    wait_until(lambda: f"[{task_id}] received" in worker.log, "the task to be received")
+    zygote = worker.zygote()
+    os.kill(zygote.pid, signal.SIGKILL)
+    worker.wait_log("pool: another zygote has taken over")
+    path.touch()
+    assert worker.client(f"print(app.AsyncResult({task_id!r}).get(timeout=20))") == "seen"
+    # Its child is the last of the old zygote's; the next one is made by the new.
+    worker.client("killed.delay().get(timeout=20, propagate=False); print(0)")
+    assert worker.client("print(add.delay(1, 2).get(timeout=20))") == "3"
+    assert worker.stop() == 0
+
+
+def test_nothing_outlives_main(start):
+    worker = start()
+    worker.client("killed.delay().get(timeout=20, propagate=False); print(0)")  # so that there is a clerk
+    path = worker.folder / "never"
+    task_id = worker.client(f"print(started.delay({str(path)!r}).id)")
+    wait_until(lambda: f"[{task_id}] received" in worker.log, "the task to be received")
+    family = worker.main.descendants()
+    assert len(family) >= 3  # zygote, clerk, child
+    worker.popen.kill()
+    began = time.monotonic()
+    wait_until(lambda: not any(process.alive() for process in family), "the end of all processes", 2)
+    assert time.monotonic() - began < 2
+
+
+def test_children_are_recycled_without_an_import(start):
+    worker = start("--max-tasks-per-child", "1")
+    names = worker.client("print(len({whoami.delay().get(timeout=20) for _ in range(3)}), "
+                          "len({add.delay(n, n).get(timeout=20) for n in range(10)}))")
+    assert names == "1 10"
+    assert worker.log.count("ForkPoolWorker-12]") >= 1
+    assert worker.stop() == 0
+
+
+def test_a_soft_limit_is_raised_in_the_task_and_a_hard_one_ends_it(start):
+    worker = start()
+    path = worker.folder / "never"
+    code = f"r = started.apply_async(({str(path)!r},), {{options}})\ntry: r.get(timeout=20)\nexcept Exception as e: print(repr(e))"
+    assert worker.client(code.format(options="soft_time_limit=0.5")).startswith("SoftTimeLimitExceeded(")
+    assert worker.client(code.format(options="time_limit=0.5")) == "TimeLimitExceeded(0.5)"
+    assert worker.client("print(add.delay(1, 2).get(timeout=20))") == "3"
+
+
+def test_what_is_printed_and_logged_is_in_celerys_format(start):
+    worker = start()
+    task_id = worker.client("r = talk.delay(); r.get(timeout=20); print(r.id)")
+    worker.wait_log(f"plain.talk[{task_id}]: logged well")
+    assert "WARNING/ForkPoolWorker-1] printed" in worker.log
+    assert f"INFO/ForkPoolWorker-1] Task plain.talk[{task_id}] succeeded in" in worker.log
+
+
+def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = story_environment(STORY_BROKER="amqp://127.0.0.1:1//", STORY_BACKEND="rpc://", STORY_FOLDER="/", **variables)
+    command = [str(celeriac_binary()), "--python", sys.executable, *words]
+    return subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("words, status, text", [
+    (["-A", "nowhere", "worker"], 2, "The module nowhere was not found."),
+    (["-A", "plain:nothing", "worker"], 2, "Unable to load celery application."),
+    (["-A", "plain", "worker", "--no-such-option"], 2, "No such option"),
+    (["-A", "plain", "worker", "-l", "LOUD"], 2, "Invalid value for '-l'"),
+])
+def test_a_wrong_command_line_is_refused_as_celery_refuses_it(words, status, text):
+    ours = run(*words)
+    celery = subprocess.run(
+        [sys.executable, "-m", "celery", *words], cwd=HERE, capture_output=True, text=True, timeout=60, check=False,
+        env=story_environment(STORY_BROKER="amqp://127.0.0.1:1//", STORY_BACKEND="rpc://", STORY_FOLDER="/"))
+    assert (ours.returncode, celery.returncode) == (status, status)
+    assert text in ours.stderr and text in celery.stderr
+
+
+def test_check_says_what_would_act_differently():
+    plain = run("-A", "plain", "check")
+    assert (plain.returncode, plain.stdout.splitlines()[-1].endswith("nothing acts differently.")) == (0, True), plain
+    odd = run("-A", "odd", "check")
+    assert odd.returncode == 1
+    for text in "Strategy of its own", "bootstep odd.Step", "worker_autoscaler", "option shout":
+        assert text in odd.stdout, odd.stdout
+
+
+def test_other_commands_are_celerys_own():
+    assert "software -> celery:" in run("-A", "plain", "report").stdout
