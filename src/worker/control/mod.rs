@@ -1,6 +1,6 @@
 //! Remote control: what comes to the node's mailbox, done and answered.
 //!
-//! Requests are read by [`pidbox`](crate::message::pidbox); [`table`] knows the commands, their arguments and who
+//! Requests are read by [`crate::message::pidbox`]; `table` knows the commands, their arguments and who
 //! does them. A command that does not exist and arguments that make no sense are answered with the exception that
 //! Celery's handlers raise; nothing that comes here stops a worker but `shutdown`.
 
