@@ -306,6 +306,7 @@ impl Worker {
                 text,
             } => self.reopen(purpose, code, &text, hub),
             Wish::Restart => {
+                self.forget_unstarted();
                 self.consumer_blueprint.restart();
                 self.advance(hub);
             }
@@ -332,15 +333,25 @@ impl Worker {
                 let reason = format!("{name}({code}, {words}, (50, 10), 'Queue.declare')");
                 return self.give_up(&reason, hub);
             }
+            Purpose::Tasks => self.forget_unstarted(),
             // A greeting is no use later.
             Purpose::Mingle => return log::warn!("mingle: ({code}) {text}"),
-            _ => log::error!(
-                "consumer: the broker closed the channel: ({code}) {text}. Reopening..."
-            ),
+            Purpose::Control | Purpose::Gossip => {}
         }
+        log::error!("consumer: the broker closed the channel: ({code}) {text}. Reopening...");
         hub.call_after(super::REOPEN_PAUSE, move |worker, _| {
             worker.subscribe(purpose);
         });
+    }
+
+    /// The channel of tasks is gone, alone or with its connection: nothing of it runs that has not begun.
+    fn forget_unstarted(&mut self) {
+        let forgotten = self.tasks.forget_unstarted(&mut self.consumer.acks);
+        if let Some(pool) = &mut self.pool.pool {
+            for job in forgotten {
+                pool.cancel(job);
+            }
+        }
     }
 
     /// Asks for a channel to consume on, unless there is one or none is wanted any more.

@@ -373,10 +373,27 @@ impl Tasks {
     /// Takes no more tasks: those that wait here go back to the queue. The pool hands back those that wait there.
     pub(super) fn close(&mut self, acks: &mut Acks) {
         self.closing = true;
-        self.held.clear();
-        self.rates.clear();
         let mut keys = self.keys(|request| matches!(request.state, State::Held | State::Limited));
         keys.extend(self.parked.drain(..).map(|job| Key::from(job.key.0)));
+        self.let_go(keys, acks);
+    }
+
+    /// The channel of these messages is gone and the broker delivers them again: those that no child has are
+    /// forgotten, as in Celery, or each would run once for every connection it has seen. Gives the jobs that are to be
+    /// taken back from the pool.
+    pub(super) fn forget_unstarted(&mut self, acks: &mut Acks) -> Vec<JobKey> {
+        self.parked.clear();
+        let waiting = self.keys(|request| request.state == State::Waiting);
+        let mut keys = self.keys(|request| matches!(request.state, State::Held | State::Limited));
+        keys.extend(&waiting);
+        self.let_go(keys, acks);
+        waiting.into_iter().map(|key| JobKey(key.into())).collect()
+    }
+
+    /// Hands back requests that no child has, all that are held or limited among them; to a broker that knows them.
+    fn let_go(&mut self, keys: Vec<Key>, acks: &mut Acks) {
+        self.held.clear();
+        self.rates.clear();
         for key in keys {
             if let Some(request) = self.requests.get_mut(key)
                 && request.state == State::Held

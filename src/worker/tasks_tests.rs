@@ -482,3 +482,32 @@ fn a_limit_beyond_all_time_is_as_good_as_none() {
     assert_eq!(world.running.len(), 3);
     world.leave();
 }
+
+/// The broker delivers what was not settled again: what no child has must not run twice, nor count, nor set timers.
+#[test]
+fn what_no_child_has_goes_with_its_channel() {
+    let mut world = World::new();
+    world.deliver("late", None, None, false);
+    world.assign(0);
+    world.deliver("early", None, Some(60), false);
+    world.deliver("late", Some(60), None, false);
+    world.deliver("limited", None, None, false);
+    world.deliver("limited", None, None, false);
+    let parked = world.waiting.pop().unwrap();
+    world.tasks.parked.push_back(parked);
+    assert_eq!(world.tasks.requests.len(), 5);
+
+    world.acks.reset();
+    let forgotten = world.tasks.forget_unstarted(&mut world.acks);
+    for job in std::mem::take(&mut world.waiting) {
+        assert!(forgotten.contains(&job.key), "the pool has it");
+        world.finished(job.key, Finish::NotStarted);
+    }
+    assert_eq!(world.tasks.requests.len(), 1, "the one that runs");
+    assert!(world.tasks.held.is_empty() && world.tasks.parked.is_empty());
+    assert_eq!(world.tasks.due.len(), 0);
+    world.pass(Duration::from_secs(3600));
+    assert!(world.waiting.is_empty(), "nothing comes of them");
+    world.confirm();
+    assert!(world.settled.is_empty(), "the broker is told nothing");
+}

@@ -81,6 +81,26 @@ def test_a_task_runs_on_while_the_connection_is_lost(make_worker, broker: Rabbit
     broker.control("delete_user", queue)
 
 
+@pytest.mark.parametrize("countdown", [None, 4])
+def test_what_has_not_begun_when_the_connection_is_lost_runs_once(
+    make_worker, broker: RabbitMQ, client: Client, queue: str, countdown: float | None
+) -> None:
+    """The broker delivers it again: whether it waited for a child or for its time."""
+    broker.control("add_user", queue, "secret")
+    broker.control("set_permissions", queue, ".*", ".*", ".*")
+    worker = make_worker(broker.url_of(user=queue, password="secret"), loglevel="DEBUG", concurrency=1)
+    running = client.send("demo.sleep", (4,))
+    worker.wait_log(rf"{running.id}\] received")
+    waiting = client.send("demo.noop", countdown=countdown)
+    worker.wait_log(rf"{waiting.id}\] received")
+    broker.control("close_all_user_connections", queue, "by the test")
+    worker.wait_log(rf"{waiting.id}\] received", times=2)
+    assert waiting.get(timeout=TIMEOUT) is None
+    assert client.call("demo.add", 2, 3) == 5, "and whatever stood in line behind it"
+    assert len(re.findall(rf"demo\.noop\[{waiting.id}\] succeeded", worker.log)) == 1
+    broker.control("delete_user", queue)
+
+
 def test_the_queue_is_deleted_under_the_worker(
     worker: Worker, client: Client, raw: Raw, broker: RabbitMQ, queue: str
 ) -> None:
