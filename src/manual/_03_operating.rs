@@ -12,6 +12,18 @@
 //!
 //! Without `-l` the level is WARNING: a healthy worker then says nothing at all after its banner.
 //!
+//! # Python apps
+//!
+//! `celeriac -A proj worker` starts the app's interpreter, the zygote, which runs the app's own Celery up to the point
+//! where its worker would begin; errors on the way (no such app, an exception in a module, a wrong option) are told in
+//! Celery's words and end with its exit status. `ps` then shows, under main: the zygote; a child for each process of the
+//! pool; and the clerk, once there was something for it to see to. The clerk does for main what only Python can: it
+//! stores the result of a task whose child was lost, and calls the app's hooks and the receivers of the main process's
+//! signals. A hook that hangs is cut off after 30 seconds, with a line in the log; main never waits for it.
+//!
+//! A zygote that is killed is replaced while running tasks go on; the app is imported once more for that. Main's own
+//! lines are in Celery's default format, whatever `worker_log_format` says; those of children are as the app has it.
+//!
 //! # Signals and exit codes
 //!
 //! Send them to the main process only (systemd: `KillMode=mixed`).

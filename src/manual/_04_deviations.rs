@@ -36,6 +36,18 @@
 //! | children ignore SIGPIPE, and so does what they execute | so do native children, as any Rust program; what they execute gets the default back | a task that writes to a closed pipe fails with an error, and a program it runs ends as it would in a shell |
 //! | children connect to the broker to send results | main sends them | one connection for each worker, not for each child; a failover list serves results too |
 //!
+//! # Python apps
+//!
+//! | Celery | celeriac | why |
+//! |---|---|---|
+//! | main imports the app and runs its hooks | a zygote imports it, a clerk runs the hooks of main, children run tasks | main is not Python, and no hook can stop it |
+//! | user bootsteps, `Request` and `Strategy` classes, autoscaler and consumer classes are run | they are not; one WARNING at start names them, and so does `celeriac -A proj check` | they are parts of a program that this is not |
+//! | `multiprocessing` hooks and `os.register_at_fork` see main fork | they see the zygote fork once for each child: before, after in the zygote, after in the child | the process in between runs no Python hooks |
+//! | `sys.exit` in a task: before 5.7 the message is delivered again and again | the task has failed with `WorkerLostError`, in any version | |
+//! | a body that cannot be decoded is dropped in main | by the child, with the same line in the log | main does not decode what it need not |
+//! | a child that recycles exits with status 155 | with 0, told to by main | |
+//! | a signal handler for `worker_shutting_down` runs before the shutdown begins | while it is under way | |
+//!
 //! # Limits, death, revocation
 //!
 //! | Celery | celeriac | why |
