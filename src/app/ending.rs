@@ -48,12 +48,18 @@ impl Ending<'_> {
             Err(TaskError::Reject { reason, requeue }) => {
                 let word = if requeue { "True" } else { "False" };
                 let line = format!("reject requeue={word}: {reason}");
-                let exception = Some(reason);
-                let done = Done {
+                let mut done = Done {
                     requeue,
-                    exception,
                     ..self.done(Outcome::Rejected)
                 };
+                if !requeue {
+                    // It will never run again, so it has failed, says Celery since 5.6.2.
+                    let mut exception = Exception::new("Reject", reason.as_str());
+                    exception.args.push(requeue.into());
+                    let exception = exception.module("celery.exceptions");
+                    self.store(&mut done, State::Failure, &exception.to_json(), None);
+                }
+                done.exception = Some(reason);
                 self.says(Level::Warn, &line, done)
             }
         }

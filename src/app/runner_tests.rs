@@ -201,7 +201,7 @@ fn an_oddity_outside_the_arguments_is_nobodys_business() {
 }
 
 #[test]
-fn ignore_and_reject_store_nothing() {
+fn a_reject_for_good_is_a_failure_and_ignore_stores_nothing() {
     let report = run("tasks.ignore", "[[], {}, {}]", json!({}));
     assert_eq!(
         (report.level, line(&report)),
@@ -222,7 +222,7 @@ fn ignore_and_reject_store_nothing() {
         assert_eq!((report.level, line(&report)), (Level::Warn, expected));
         assert_eq!(
             (report.done.outcome, report.done.store),
-            (Outcome::Rejected, false)
+            (Outcome::Rejected, !requeue)
         );
         assert_eq!(report.done.requeue, requeue);
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 from celery import Celery, Task
@@ -123,3 +124,12 @@ def ledger(self: Task, folder: str, seconds: float) -> None:
     time.sleep(seconds)
     with open(path, "a") as file:
         file.write(f"end {os.getpid()}\n")
+
+
+@app.task(name="life.spawns")
+def spawns(path: str) -> None:
+    """Has a process of its own, and waits for it."""
+    process = subprocess.Popen(["sleep", "60"])
+    with open(path, "w") as file:
+        file.write(str(process.pid))
+    process.wait()

@@ -7,13 +7,14 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import time
 import uuid
 
 import pytest
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import TaskRevokedError, WorkerLostError
 
-from harness import TIMEOUT, Client, Process, Raw, Worker, elapsed, wait_until
+from harness import TIMEOUT, Client, Process, Raw, Worker, celeriac_binary, elapsed, wait_until
 from rabbitmq import RabbitMQ
 from test_shutdown import busy
 
@@ -192,3 +193,35 @@ def test_t6_1_a_group_wide_term_kills_no_task(make_worker, client: Client) -> No
     os.killpg(worker.main.pid, signal.SIGTERM)
     assert worker.wait() == 0
     assert [result.get(timeout=TIMEOUT) for result in running] == [1.5, 1.5]
+
+
+@pytest.mark.celeriac("Celery's default action is to die of it")
+def test_usr2_is_no_reason_to_die(worker: Worker, client: Client) -> None:
+    worker.send_signal(signal.SIGUSR2)
+    assert client.call("demo.add", 2, 3) == 5
+    assert worker.stop() == 0
+
+
+@pytest.mark.celeriac("a promise about containers")
+def test_t6_5_as_process_1_it_reaps_and_stops_in_order(make_worker, client: Client, kind: str) -> None:
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces here")
+    worker = make_worker(command=[*unshare, str(celeriac_binary())], arguments=["--demo"])
+    (main,) = worker.main.children()
+    for _ in range(3):
+        with pytest.raises(WorkerLostError):
+            client.call("demo.crash")
+    assert client.call("demo.add", 2, 3) == 5
+    zombies = [child for child in pathlib.Path("/proc").iterdir() if child.name.isdigit() and is_zombie_of(child, main.pid)]
+    assert not zombies
+    os.kill(main.pid, signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def is_zombie_of(directory: pathlib.Path, parent: int) -> bool:
+    try:
+        state, of, *_ = (directory / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return state == "Z" and int(of) == parent

@@ -11,7 +11,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import WorkerLostError
 
-from harness import TIMEOUT, Client, Raw, Worker, celeriac_binary, elapsed, wait_until
+from harness import TIMEOUT, Client, Process, Raw, Worker, celeriac_binary, elapsed, wait_until
 
 
 @pytest.fixture
@@ -115,3 +115,13 @@ def test_t3_2_usr1_has_python_children_write_their_stacks(app_worker, client: Cl
     worker.send_signal(signal.SIGUSR1)
     worker.wait_log(r'File ".*life_app\.py", line \d+ in sleep')
     assert result.get(timeout=TIMEOUT) == 2
+
+
+@pytest.mark.celeriac("Celery's child leads no group unless it was told to")
+def test_t12_4_what_a_task_has_started_ends_with_it(app_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    app_worker()
+    path = tmp_path / "pid"
+    with pytest.raises(TimeLimitExceeded):
+        client.send("life.spawns", (str(path),), time_limit=1).get(timeout=TIMEOUT)
+    started = Process(int(path.read_text()))
+    wait_until(lambda: not started.alive(), "the process of the task gone", 3)

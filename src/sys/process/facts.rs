@@ -88,6 +88,22 @@ pub(super) fn configured(variable: nix::unistd::SysconfVar) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
+/// How many processes the kernel has killed so far because the control group of this one had no memory left; nothing
+/// where that is not told (no cgroup v2).
+pub fn out_of_memory_kills() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = format!(
+        "/sys/fs/cgroup{}/memory.events",
+        group.trim_end_matches('/')
+    );
+    let events = fs::read_to_string(path).ok()?;
+    let count = events
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::current;

@@ -18,7 +18,9 @@ mod title;
 #[cfg(target_os = "linux")]
 pub use daemon::{become_user, detach, set_umask};
 #[cfg(target_os = "linux")]
-pub use facts::{Usage, cpu_time, load_average, resident_memory, thread_count, usage};
+pub use facts::{
+    Usage, cpu_time, load_average, out_of_memory_kills, resident_memory, thread_count, usage,
+};
 #[cfg(target_os = "linux")]
 pub use life::{
     Fork, become_subreaper, die_with_parent, exit_now, fork, new_session, reap,

@@ -10,12 +10,13 @@ use crate::worker::Worker;
 pub(super) struct Hub;
 
 /// What main reads from a descriptor instead of being interrupted by.
-const SIGNALS: [Signal; 5] = [
+const SIGNALS: [Signal; 6] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGCHLD,
     Signal::SIGUSR1,
+    Signal::SIGUSR2, // Celery's debugger, which there is none of: but it is no reason to die
 ];
 
 impl Step<Worker> for Hub {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use crate::boot::{Progress, Step, StepError};
 use crate::hub::{Hub, Interest, Mode, Next};
 use crate::pool::{self, PoolEvent, PoolSettings, PoolSource};
+use crate::sys::process::{self, Exit};
+use crate::sys::signal::Signal;
 use crate::util::slots::Key;
 use crate::worker::Worker;
 
@@ -19,6 +21,21 @@ pub(in crate::worker) struct PoolPart {
     /// Children that have come up so far.
     ups: usize,
     closed: bool,
+    /// How many processes had been killed for want of memory when last looked at.
+    out_of_memory: Option<u64>,
+}
+
+impl PoolPart {
+    /// A child was killed, and not by us: says so if it was the kernel, for want of memory.
+    fn tell_of_memory(&mut self) {
+        let now = process::out_of_memory_kills();
+        if now > std::mem::replace(&mut self.out_of_memory, now) {
+            log::error!(
+                "pool: the kernel has killed it because there was no memory left in this worker's control group: \
+                 see --max-memory-per-child"
+            );
+        }
+    }
 }
 
 impl Step<Worker> for Pool {
@@ -41,6 +58,7 @@ impl Step<Worker> for Pool {
             ..PoolSettings::default()
         };
         cx.pool.pool = Some(pool::Pool::new(zygote, settings, hub.now()));
+        cx.pool.out_of_memory = process::out_of_memory_kills();
         cx.watch_memory(hub);
         Ok(Progress::Pending)
     }
@@ -163,6 +181,9 @@ impl Worker {
                     log::debug!("Process '{name}' pid:{pid} exited with '{exit}'");
                 } else {
                     log::error!("Process '{name}' pid:{pid} exited with '{exit}'");
+                    if exit == Exit::Signal(Signal::SIGKILL as i32) {
+                        pool.tell_of_memory();
+                    }
                 }
             }
             PoolEvent::ChildGarbled { name, error } => log::error!("pool: {name}: {error}"),
