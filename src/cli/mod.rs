@@ -18,6 +18,7 @@ mod environment;
 mod events;
 pub mod log;
 mod monitoring;
+mod old_names;
 mod own;
 mod pidfile;
 mod program;
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
 /// The same command line around the tasks of `app`.
 pub(crate) fn run(app: App) -> ExitCode {
     let program = Program::of_this_process();
-    let line: Vec<OsString> = std::env::args_os().collect();
+    let line = old_names::modern(std::env::args_os().collect());
     if let Some(invocation) = python::claim(line.get(1..).unwrap_or_default(), &app) {
         return invocation.run(program);
     }

@@ -93,3 +93,21 @@
 //! | nothing is said while a shutdown waits | every ten seconds a line names the tasks it waits for | |
 //! | HUP executes the interpreter anew with whatever lies at `sys.argv` | the program and the directory of the first start; without `--detach`, which has happened | |
 //! | a warm shutdown visits busy children in turn, half a second each | ends when the last task has | |
+//!
+//! # Remote control and events
+//!
+//! | Celery | celeriac | why |
+//! |---|---|---|
+//! | `disable_events` on a worker with `-E` answers "already disabled", and events go on | they stop | |
+//! | `pool_shrink` by too many ends every idle child and then fails, which may leave none | nothing is ended, the answer is the same | a pool without children takes tasks and runs none |
+//! | an election ends workers | it is decided once every node that is there has stood, or after five seconds | |
+//! | a request whose matcher is unknown, or that is no mapping, closes and opens the mailbox | it is logged and ignored | the next request must not be lost |
+//! | a queue that cannot be had (`add_consumer`) costs the connection, again and again | one closed channel; the queue is given up with an ERROR line | |
+//! | mingle waits a second at each start | nobody waits; at most 64 KiB of revoked ids travel | |
+//! | a command finds a worker deaf once it shuts down | it answers until its connection is closed | |
+//! | after a restart the logical clock begins anew, unless `--statedb` keeps it | at the microseconds of the wall clock | monitors take a clock that was set back for the past |
+//! | replies have the headers `ticket` and `clock` | and `nodes`: how many nodes the sender knows of | `celeriac inspect` ends when all have answered, instead of a second later |
+//! | `status --json` prints the count of nodes under the JSON | JSON alone | |
+//! | up to 24 events of tasks travel together | up to 100 | receivers read lists of any length |
+//! | `stats` tells the size of the pool at the start as `max-concurrency` | its size now | |
+//! | `active` and its like show the arguments of any task | of a message of more than 64 KiB the publisher's text of them | main keeps no large bodies |

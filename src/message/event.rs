@@ -127,6 +127,23 @@ pub fn read(body: &[u8]) -> Result<Vec<Event<'_>>, JsonError> {
     })
 }
 
+#[doc(hidden)]
+pub fn fuzz_event(data: &[u8]) {
+    let Ok(events) = read(data) else {
+        return;
+    };
+    for event in events {
+        let kind = event.text("type").unwrap_or_default();
+        let fields = [("text", Field::Text(&kind)), ("flag", Field::Flag(true))];
+        let mut out = Vec::new();
+        Sender::new(&kind, 0.0, 1).write(&mut out, &kind, event.clock(), 1.0, &fields);
+        let again = read(&out).expect("what is written is read");
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].text("type"), Some(kind.clone()));
+        assert_eq!(again[0].clock(), event.clock());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
