@@ -20,6 +20,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     task_default_queue=os.environ.get("STORY_QUEUE", "celery"),
     task_send_sent_event=False,
+    beat_schedule={"often": {"task": "plain.no_result", "schedule": 0.2, "args": ("beat",)}},
 )
 FOLDER = pathlib.Path(os.environ["STORY_FOLDER"])
 logger = get_task_logger(__name__)
@@ -239,3 +240,17 @@ def whoami():
 def noted_signal(signal, sender, **kwargs):
     task_id = kwargs.get("task_id") or sender.request.id
     note(task_id, f"signal {signal.name} {sorted(set(kwargs) - {'signal'})}")
+
+
+if os.environ.get("STORY_AGENT"):  # a monitoring agent that flushes at the end of a process, as sentry-sdk does
+    from billiard.pool import Worker
+
+    workloop = Worker.workloop
+
+    def patched(*args, **kwargs):
+        try:
+            return workloop(*args, **kwargs)
+        finally:
+            note("flushed", os.getpid())
+
+    Worker.workloop = patched

@@ -131,6 +131,20 @@ def test_what_is_printed_and_logged_is_in_celerys_format(start):
     assert f"INFO/ForkPoolWorker-1] Task plain.talk[{task_id}] succeeded in" in worker.log
 
 
+def test_beat_runs_beside_the_worker(start, tmp_path):
+    worker = start("-B", "-s", str(tmp_path / "schedule"))
+    notes = tmp_path / "beat"
+    wait_until(lambda: notes.exists() and notes.read_text().count("ran") >= 2, "two beats", 30)
+    assert worker.stop() == 0
+
+
+def test_an_agent_in_the_workers_loop_flushes_at_the_end(start, tmp_path):
+    worker = start(STORY_AGENT="yes")
+    assert worker.client("print(add.delay(1, 2).get(timeout=20))") == "3"
+    assert worker.stop() == 0
+    assert len((tmp_path / "flushed").read_text().splitlines()) == 1
+
+
 def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = story_environment(STORY_BROKER="amqp://127.0.0.1:1//", STORY_BACKEND="rpc://", STORY_FOLDER="/", **variables)
     command = [str(celeriac_binary()), "--python", sys.executable, *words]

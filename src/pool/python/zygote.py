@@ -12,6 +12,7 @@ Only main talks to the broker; this process opens no connection (but that of `--
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import struct
@@ -128,9 +129,14 @@ def serve(host, worker):
     gc.collect()
     gc.freeze()  # or the next collection of each child would copy every page it looks at
     control = socket.socket(fileno=host["socket"])
+    beat = Beat(worker) if worker.kwargs.get("beat") else None
     while True:
+        while beat and not select.select([control], [], [], beat.begin())[0]:
+            pass  # only a look at beat was due
         request, ends = receive(control)
         if not request:
+            if beat:
+                beat.end()
             os._exit(0)
         word, _, number = request.partition(b" ")
         if word == b"fork":
@@ -202,6 +208,40 @@ def die_with(main):
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != main:
         os._exit(0)
+
+
+class Beat:
+    """`-B`: Celery's embedded beat, a child of this process, which dies with it and is started again if it ends."""
+
+    #: Seconds between two looks at it.
+    INTERVAL = 5.0
+
+    def __init__(self, worker):
+        self.worker = worker
+        self.pid = None
+
+    def begin(self):
+        """Starts beat unless it runs; returns how long that can be relied upon."""
+        if self.pid is None or os.waitpid(self.pid, os.WNOHANG)[0]:
+            zygote = os.getpid()
+            self.pid = os.fork()
+            if self.pid == 0:
+                die_with(zygote)
+                self.live()
+        return self.INTERVAL
+
+    def live(self):
+        from celery.beat import EmbeddedService
+
+        service = EmbeddedService(
+            self.worker.app, schedule_filename=self.worker.schedule_filename, scheduler_cls=self.worker.scheduler)
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        os._exit(service._bootstrap())
+
+    def end(self):
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGTERM)
 
 
 class Slots:
