@@ -51,6 +51,12 @@
 //! [`TaskError::new`](crate::app::TaskError::new) names one, for example a `ValueError`. A panic is a failure, with the
 //! place where it happened. [`Context::retry`](crate::app::Context::retry) asks for another run.
 //!
+//! A task that may take long asks now and then whether it should end: `context.check_soft_limit()?` fails it with
+//! `SoftTimeLimitExceeded` once its soft time limit has passed (`--soft-time-limit`,
+//! [`TaskOptions::soft_time_limit`](crate::worker::TaskOptions::soft_time_limit), or what the caller said), and
+//! [`Context::time_left`](crate::app::Context::time_left) tells how long it has. The hard limit asks nobody: the child is
+//! killed.
+//!
 //! **What a child may do**: whatever a process may, since it is one. It has a session of its own, an empty signal mask,
 //! nothing open but its two pipes and the standard three, and one job at a time. It must not write to standard output
 //! what is not meant for the log, and it dies when the worker's main process does.

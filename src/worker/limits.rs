@@ -34,6 +34,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whether the soft limit is not below the hard one, and so would never be reached.
+    pub fn is_odd(&self) -> bool {
+        matches!((self.soft, self.hard), (Some(soft), Some(hard)) if soft >= hard)
+    }
+
     /// The limits of one run: each from the first of message, task and worker that has it, as in Celery. A soft limit
     /// that is not below the hard one would never be reached: there is none then.
     ///

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use super::acks::Acks;
-use super::limits::Due;
+use super::limits::{Due, Limits};
 use super::losses::Losses;
 use super::options::TaskOptions;
 use super::outbox::Fate;
@@ -83,6 +83,17 @@ impl Tasks {
     pub(super) fn new(registry: Registry, settings: &Settings, now: Instant) -> Self {
         let life = &settings.life;
         let mut rates = Buckets::new(now);
+        for (name, options) in registry.iter() {
+            let own = Limits {
+                soft: options.soft_time_limit,
+                hard: options.time_limit,
+            };
+            if own.is_odd() {
+                log::warn!(
+                    "Task {name} has a soft time limit that is not below its hard one: it has none"
+                );
+            }
+        }
         if !life.disable_rate_limits {
             for (name, options) in registry.iter() {
                 match Rate::parse(options.rate_limit.as_deref().unwrap_or_default()) {

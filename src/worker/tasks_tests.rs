@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::acks::Settle;
 use super::super::events::Dispatcher;
-use super::super::limits::{Limits, What as Due};
+use super::super::limits::What as Due;
 use super::*;
 use crate::amqp::Properties;
 use crate::amqp::connection::{Delivery, DeliveryTag};
