@@ -16,6 +16,9 @@ pub(super) struct Successor {
 impl Worker {
     /// The zygote has ended.
     pub(super) fn replace_zygote(&mut self, exit: Exit, hub: &mut Hub<Self>) {
+        if self.tasks.closing {
+            return; // no child will be wanted any more
+        }
         let Some(host) = self.settings.host.clone() else {
             log::error!(
                 target: super::CRITICAL,
@@ -23,9 +26,6 @@ impl Worker {
             );
             return self.leave(1, hub);
         };
-        if self.tasks.closing {
-            return; // no child will be wanted any more
-        }
         log::error!("pool: the zygote exited with '{exit}': starting another...");
         if let Err(error) = self.begin_zygote(&host, hub) {
             self.no_zygote(&error, hub);

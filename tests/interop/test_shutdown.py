@@ -61,6 +61,18 @@ def test_a_stop_of_the_whole_cgroup_is_a_warm_shutdown(worker: Worker) -> None:
     assert "zygote" not in worker.log
 
 
+@pytest.mark.celeriac("Celery has no zygote")
+def test_a_zygote_that_dies_on_the_way_out_is_not_missed(make_worker, client: Client) -> None:
+    worker = make_worker(loglevel="DEBUG")
+    zygote = min(worker.main.children(), key=lambda process: process.pid)
+    running, _ = busy(worker, client, 2, 0)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: "Warm shutdown" in worker.output, "the shutdown begun")
+    os.kill(zygote.pid, signal.SIGKILL)
+    assert worker.wait() == 0
+    assert [result.get(timeout=TIMEOUT) for result in running] == [2, 2]
+
+
 @pytest.mark.celeriac("Celery's broker gets them back when the connection closes, after the last running task")
 def test_reserved_tasks_are_handed_back_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
     """While nothing else happens: no child ends, no timer of the worker's is due."""
