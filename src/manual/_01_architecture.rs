@@ -41,8 +41,8 @@
 //!    So they are tested in virtual time, at every split of the input, and fuzzed.
 //! 2. **One owner for each piece of state.** It is lent to handlers as `&mut`. There is no shared cell, no lock, no
 //!    global; a handler is one line that names a method.
-//! 3. **Nothing waits inside a handler.** What takes time is a state and an event. The one thing the kernel only offers
-//!    blocking, looking up a name, runs on a background thread that answers through a descriptor.
+//! 3. **Nothing waits inside a handler.** What takes time is a state and an event. What the kernel only offers blocking,
+//!    looking up a name and committing the state file, runs on a background thread.
 //! 4. **Buffers are flushed once a turn.** Handlers append; before the Hub sleeps, every connection writes what has
 //!    gathered, in one call.
 //! 5. **Keys carry generations.** Nothing is found by a descriptor or a process number, which the kernel uses again: a
@@ -58,7 +58,8 @@
 //!    it; then the message is acknowledged or rejected as Celery would, and a log line names what is wrong.
 //! 3. The worker decides when: at once, or at its ETA, on the timer wheel; or never, when it has expired.
 //! 4. The [`pool`](crate::pool) takes it as a job, and writes it to an idle child: a JSON head, and the message's body
-//!    as it came. Once the child says that it has begun, the message is acknowledged (unless the task wants that late).
+//!    as it came. From then on it counts as begun, and the message is acknowledged (unless the task wants that late).
+//!    Until then it goes when its channel goes: the broker delivers it again.
 //! 5. The child binds the arguments, runs the function, and answers with what main is to store, ready to be sent.
 //!    A child that dies instead is an answer too.
 //! 6. Main publishes the result on its second connection, with a confirm, and frees the child before that arrives.

@@ -26,7 +26,8 @@
 //!
 //! # Signals and exit codes
 //!
-//! Send them to the main process only (systemd: `KillMode=mixed`).
+//! Send them to the main process only (systemd: `KillMode=mixed`): the zygote ignores them, but a child that runs a
+//! task does not.
 //!
 //! | signal | what happens | exit code |
 //! |---|---|---|
@@ -56,7 +57,7 @@
 //! | line | what to do |
 //! |---|---|
 //! | `consumer: Cannot connect to ..: .. Trying again in 2.00 seconds... (1/100)` | the broker is not there, or not reachable; the worker goes on trying |
-//! | `consumer: Connection to broker lost. Trying to re-establish the connection...` | nothing: running tasks go on |
+//! | `consumer: Connection to broker lost. Trying to re-establish the connection...` | nothing: running tasks go on, and the broker delivers again what had not begun |
 //! | `Received unregistered task of type '..'` | a caller uses a name that this program does not have; the message was rejected, and the caller told |
 //! | `Received invalid task message: ..` | a message that no task can be made of; it was rejected, so a dead-letter exchange keeps it |
 //! | `Can't decode message body: ..` | a message that cannot be read at all; it was acknowledged, as Celery does, and is gone |
