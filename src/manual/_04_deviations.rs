@@ -103,7 +103,7 @@
 //! | an election ends workers | it is decided once every node that is there has stood, or after five seconds | |
 //! | a request whose matcher is unknown, or that is no mapping, closes and opens the mailbox | it is logged and ignored | the next request must not be lost |
 //! | a queue that cannot be had (`add_consumer`) costs the connection, again and again | one closed channel; the queue is given up with an ERROR line | |
-//! | mingle waits a second at each start | nobody waits; at most 64 KiB of revoked ids travel | |
+//! | mingle waits a second at each start | nobody waits; at most 64 KiB of revoked ids travel, and of more than 16 nodes only 16 answer a greeting | the start of many workers costs no more than their number |
 //! | a command finds a worker deaf once it shuts down | it answers until its connection is closed | |
 //! | after a restart the logical clock begins anew, unless `--statedb` keeps it | at the microseconds of the wall clock | monitors take a clock that was set back for the past |
 //! | replies have the headers `ticket` and `clock` | and `nodes`: how many nodes the sender knows of | `celeriac inspect` ends when all have answered, instead of a second later |

@@ -8,6 +8,9 @@ use crate::sys::process;
 use crate::worker::events::mingle::GREETING;
 use crate::worker::{TaskOptions, Worker};
 
+/// So many nodes answer one greeting, about: all know the same, and one answer would do.
+const ANSWERS: usize = 16;
+
 type Cx<'a> = &'a mut Worker;
 type Turn<'a> = &'a mut Hub<Worker>;
 
@@ -127,7 +130,8 @@ pub(super) fn revoked(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
     Ok(Reply::Json(cx.revoked_ids(usize::MAX)))
 }
 
-/// Another node's greeting: it learns what we know, and we what it knows.
+/// Another node's greeting: it learns what we know, and we what it knows. In a large cluster only some answer, or the
+/// start of many workers would cost the square of their number in messages.
 pub(super) fn hello(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
     let from = arguments.find("from_node").and_then(|node| node.as_str());
     let from = from.ok_or_else(|| Exception::new("TypeError", "from_node is no node name"))?;
@@ -136,6 +140,12 @@ pub(super) fn hello(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answe
     }
     log::info!("sync with {from}");
     cx.learn_revoked(arguments.find("revoked"));
+    if !cx
+        .gossip
+        .is_among_first(&cx.settings.node_name, &from, ANSWERS)
+    {
+        return Ok(Reply::Silence);
+    }
     cx.producer.events.clock.forward();
     let mut object = Object::new();
     let revoked = cx.revoked_ids(GREETING);

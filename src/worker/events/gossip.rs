@@ -86,6 +86,15 @@ impl Gossip {
         self.nodes.keys().map(String::as_str)
     }
 
+    /// Whether the node `us` is among the first `count` of all known ones, in an order that is another for each
+    /// `occasion` and the same wherever it is asked.
+    pub(in crate::worker) fn is_among_first(&self, us: &str, occasion: &str, count: usize) -> bool {
+        let place = |node: &str| (hash(node, occasion), node.to_owned());
+        let ours = place(us);
+        let before = self.nodes().filter(|node| place(node) < ours);
+        before.take(count).count() < count
+    }
+
     fn election(&mut self, id: &str, now: Instant) -> &mut Election {
         if self.elections.len() >= ELECTIONS && !self.elections.contains_key(id) {
             let oldest = self.elections.iter().min_by_key(|(_, it)| it.began);
@@ -101,6 +110,17 @@ impl Gossip {
                 ours: false,
             })
     }
+}
+
+/// FNV-1a, and the finish of splitmix64: the same in every worker of every version.
+fn hash(node: &str, occasion: &str) -> u64 {
+    let octets = node.bytes().chain([0]).chain(occasion.bytes());
+    let mut hash = octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 /// Where a signature says that its task goes; by default to the first queue of this worker.
@@ -348,5 +368,37 @@ impl Worker {
             Ok(publication) => self.producer.publish(publication),
             Err(error) => log::error!("election: {task} cannot be published: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clock;
+
+    /// Of two hundred nodes that all know each other exactly so many answer, and not always the same.
+    #[test]
+    fn some_answer_for_all() {
+        let names: Vec<String> = (0..200).map(|number| format!("w{number}@host")).collect();
+        let node = Node {
+            heard: clock::now(),
+            patience: CHECK,
+        };
+        let answering = |occasion: &str| -> Vec<&str> {
+            let answers = |us: &&String| {
+                let others = names.iter().filter(|name| *name != *us);
+                let nodes = others.map(|name| (name.clone(), node)).collect();
+                let gossip = Gossip {
+                    nodes,
+                    ..Gossip::default()
+                };
+                gossip.is_among_first(us, occasion, 16)
+            };
+            names.iter().filter(answers).map(String::as_str).collect()
+        };
+        let (first, second) = (answering("new1@host"), answering("new2@host"));
+        assert_eq!((first.len(), second.len()), (16, 16));
+        assert_ne!(first, second);
+        assert!(Gossip::default().is_among_first("alone@host", "new@host", 16));
     }
 }
