@@ -101,7 +101,14 @@ fn nothing_is_blocked_or_ignored_that_should_not_be() {
 
     let bit = |signal: Signal| 1 << (signal as u32 - 1);
     let interrupt = bit(Signal::SIGINT);
-    assert_eq!(signal_sets(&zygote), [0, 0, 0], "zygote");
+    let ends = [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ];
+    let ignored = ends.into_iter().map(bit).sum();
+    assert_eq!(signal_sets(&zygote), [0, ignored, 0], "zygote");
     let ignored = interrupt | bit(Signal::SIGPIPE);
     assert_eq!(signal_sets(&child), [0, ignored, 0], "child");
     assert_eq!(signal_sets(&grandchild), [0, interrupt, 0], "grandchild");
