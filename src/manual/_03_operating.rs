@@ -24,6 +24,19 @@
 //! A zygote that is killed is replaced while running tasks go on; the app is imported once more for that. Main's own
 //! lines are in Celery's default format, whatever `worker_log_format` says; those of children are as the app has it.
 //!
+//! # Remote control and events
+//!
+//! `celeriac status`, `inspect COMMAND` and `control COMMAND` talk to workers, Celery's or these, and Celery's own
+//! commands, Flower and exporters talk to these workers; `--list` shows the commands, `--json` prints what programs
+//! read. `inspect ping -d NODE` is a cheap probe: exit 0 when the node answers, 69 when it does not. Without `-d` a
+//! command ends when all nodes have answered that the nodes know of through gossip.
+//!
+//! `-E`, or `control enable_events` later, has a worker send events of its tasks; `events --dump` prints them. Events and
+//! replies may be lost: while the broker is away 4 MiB of them are kept, the newest.
+//!
+//! Two workers of one name cannot share a broker: the second ends with status 1 and names the mailbox that is taken. After
+//! a machine has died that can be so until the broker notices the dead connection.
+//!
 //! # Signals and exit codes
 //!
 //! Send them to the main process only (systemd: `KillMode=mixed`): the zygote ignores them, but a child that runs a

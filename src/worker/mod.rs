@@ -9,7 +9,8 @@
 //!
 //! [`Worker`] is the one value that the [`Hub`] lends to every handler, and each of its parts is the one owner
 //! of its state. Assembly and order of start and stop are those of Celery: two blueprints of steps,
-//! `components` (Hub, Producer, Clerk, StateDB, Pool, Consumer) and `consumer` (Connection, Tasks, event loop).
+//! `components` (Hub, Producer, Clerk, StateDB, Pool, Consumer) and `consumer` (Connection, Events, Mingle, Tasks,
+//! Control, Gossip, Heart, event loop).
 //!
 //! | file | holds |
 //! |---|---|

@@ -64,7 +64,6 @@ fn monitoring(report: &Report) -> Monitoring {
     let worker = &report.worker;
     let every = seconds(worker.heartbeat_interval).filter(|every| !every.is_zero());
     let conf = json::to_string(&report.conf).unwrap_or_else(|_| "{}".to_owned());
-    let results = report.conf.get("result_backend").and_then(Value::as_str);
     let transport = report.broker.transport.as_str();
     Monitoring {
         remote_control: report.settings.flag("worker_enable_remote_control") != Some(false),
@@ -75,7 +74,7 @@ fn monitoring(report: &Report) -> Monitoring {
         report: crate::cli::monitoring::report(
             &format!("celery:{}", report.celery.banner),
             transport,
-            results.unwrap_or("disabled:///"),
+            &report.results.uri,
             &conf,
         ),
         conf,
