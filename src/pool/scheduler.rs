@@ -135,12 +135,13 @@ impl<P, J> Scheduler<P, J> {
         Ok(())
     }
 
-    /// How many children are to be made now.
-    pub fn wanted(&self, now: Instant) -> usize {
-        if self.not_before.is_some_and(|instant| now < instant) {
-            0
-        } else {
-            self.missing()
+    /// How many children are to be made now. An instant that was waited for is over with this, whether or not they can
+    /// be made: a zygote that is too busy to be asked would keep the owner awake otherwise.
+    pub fn wanted(&mut self, now: Instant) -> usize {
+        self.not_before = self.not_before.filter(|instant| now < *instant);
+        match self.not_before {
+            Some(_) => 0,
+            None => self.missing(),
         }
     }
 

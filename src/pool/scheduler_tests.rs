@@ -119,6 +119,17 @@ fn a_child_that_dies_after_a_long_idle_life_is_replaced_at_once() {
     }
 }
 
+/// The owner sleeps until the deadline; one that stays in the past would keep it from sleeping.
+#[test]
+fn a_deadline_is_over_once_it_was_seen_to() {
+    let (mut scheduler, mut now) = scheduler(1);
+    scheduler.not_added(now);
+    now = scheduler.deadline().unwrap();
+    assert_eq!(scheduler.wanted(now), 1);
+    assert_eq!(scheduler.deadline(), None, "though nothing could be made");
+    assert_eq!(scheduler.wanted(now), 1);
+}
+
 #[test]
 fn one_killed_before_it_was_up_has_failed_once() {
     let (mut scheduler, now) = scheduler(1);
