@@ -310,14 +310,21 @@ impl Subscription {
             return Ok(false);
         }
         self.list(queue);
-        if let (Some(connection), Some((channel, awaited)), Some(consumed)) =
-            (connection, self.standing(), self.consumed.last())
+        let asked = connection.map_or(Ok(()), |connection| self.ask_for_last(connection));
+        if asked.is_err() {
+            self.consumed.pop(); // or it would fail again with each new channel
+        }
+        asked.map(|()| true)
+    }
+
+    fn ask_for_last(&mut self, connection: &mut Connection) -> Result<(), CommandError> {
+        if let (Some((channel, awaited)), Some(consumed)) = (self.standing(), self.consumed.last())
         {
             let mut answers = awaited + declare(channel, &consumed.queue, connection)?;
             answers += consume(channel, consumed, self.window.is_none(), connection)?;
             self.state = State::Declaring { channel, answers };
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Consumes a queue no longer. False when it was not consumed.

@@ -63,3 +63,25 @@ fn what_is_cancelled_before_the_channel_is_open_consumes_nothing() {
     assert_eq!(sent(&mut connection), 0);
     assert!(!subscription.is_consuming() && !subscription.is_closed());
 }
+
+/// What cannot be said to the broker now could not be said on the next channel either, and would end the worker there.
+#[test]
+fn a_queue_that_cannot_be_asked_for_is_not_kept() {
+    let mut connection = connection();
+    let mut subscription = Subscription::new(vec![], 4);
+    subscription.open(&mut connection).unwrap();
+    assert!(server_sends(&mut connection, 1, channel::OpenOk {}));
+    subscription.opened(&mut connection).unwrap();
+    let mut queue = Queue::named("q");
+    for binding in &mut queue.bindings {
+        binding.exchange.name = "e".repeat(256);
+    }
+    let added = subscription.add(queue, Some(&mut connection));
+    assert!(added.is_err(), "AMQP's short string holds no more");
+    assert_eq!(subscription.queues().count(), 0);
+    assert!(
+        subscription
+            .add(Queue::named("q"), Some(&mut connection))
+            .unwrap()
+    );
+}

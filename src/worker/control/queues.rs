@@ -12,6 +12,9 @@ use crate::worker::{Exchange, Queue, Worker};
 type Cx<'a> = &'a mut Worker;
 type Turn<'a> = &'a mut Hub<Worker>;
 
+/// AMQP's short string holds no more octets.
+const LONGEST_NAME: usize = 255;
+
 pub(super) fn active(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
     let tasks = cx.consumer.subscriptions.of(Purpose::Tasks);
     let queues: Vec<String> = tasks.queues().map(describe).collect();
@@ -112,8 +115,7 @@ pub(super) fn cancel(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answ
 fn name(arguments: &Arguments<'_>) -> Result<String, Exception> {
     let value = arguments.find("queue").unwrap_or(Raw::EMPTY_LIST);
     match value.as_str() {
-        // AMQP's short string holds no more.
-        Some(name) if !name.is_empty() && name.len() <= 255 => Ok(name.into_owned()),
+        Some(name) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(name.into_owned()),
         _ => {
             let text = format!("{} is no queue name", python_repr(value));
             Err(Exception::new("ValueError", text))
@@ -125,6 +127,12 @@ fn name(arguments: &Arguments<'_>) -> Result<String, Exception> {
 fn made(name: &str, arguments: &Arguments<'_>) -> Result<Queue, Exception> {
     let mut queue = Queue::named(name);
     let text = |key| arguments.given(key).and_then(Raw::as_str);
+    for key in ["exchange", "exchange_type", "routing_key"] {
+        if text(key).is_some_and(|text| text.len() > LONGEST_NAME) {
+            let reason = format!("{key} is longer than {LONGEST_NAME} octets");
+            return Err(Exception::new("ValueError", reason));
+        }
+    }
     for binding in &mut queue.bindings {
         if let Some(exchange) = text("exchange") {
             binding.exchange.name = exchange.into_owned();
