@@ -112,7 +112,7 @@ def test_a_child_has_no_descriptor_but_its_own(worker: Worker, client: Client) -
 @pytest.mark.celeriac("Celery's children keep main's session and its signal dispositions")
 def test_a_child_has_a_clean_signal_state_and_a_session_of_its_own(worker: Worker) -> None:
     wait_until(lambda: len(worker.pool()) == 2, "two children")
-    for child in worker.main.children():
+    for child in worker.pool():
         assert child.signal_set("SigBlk") == set(), child
         # As in any Rust program: a task that writes to a closed pipe gets an error, and is not killed.
         ignored = {number for number in child.signal_set("SigIgn") if number < 32}
