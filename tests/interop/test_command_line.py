@@ -132,9 +132,9 @@ def test_a_log_file(make_worker, client: Client, tmp_path) -> None:
     log = tmp_path / "worker-%n.txt"
     worker = make_worker(arguments=["-f", str(log)], ready=False)
     assert client.call("demo.add", 2, 3) == 5
-    written = (tmp_path / f"worker-{worker.queue}.txt").read_text()
-    assert f"{worker.name} ready." in written
-    assert re.search(r"Task demo\.add\[.*\] succeeded in", written)
+    written = tmp_path / f"worker-{worker.queue}.txt"
+    wait_until(lambda: f"{worker.name} ready." in written.read_text(), "the worker's first line in the file")
+    wait_until(lambda: re.search(r"Task demo\.add\[.*\] succeeded in", written.read_text()), "the task's last line")
 
 
 def test_the_log_level_is_kept(make_worker, client: Client) -> None:
