@@ -132,6 +132,10 @@ impl Worker {
     }
 
     fn handle_pool_event(&mut self, event: PoolEvent, hub: &mut Hub<Self>) {
+        if matches!(event, PoolEvent::Finished { .. }) {
+            // A native task ends itself at its soft limit, and may be heard before the timer has rung.
+            self.enforce_limits(hub);
+        }
         let Self {
             tasks,
             consumer,
