@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 
 python="$(tests/setup.sh)"
 cargo build --release
-CELERIAC_BIN="$PWD/target/release/celeriac" exec "$python" tests/interop/demo.py
+CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" exec "$python" tests/interop/demo.py

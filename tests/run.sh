@@ -33,23 +33,23 @@ check_tracked_sizes() {
 
 stories() {
     stage "stories: RabbitMQ and Celery on one side, celeriac on the other"
-    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/interop -p no:cacheprovider "$@"
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" -m pytest tests/interop -p no:cacheprovider "$@"
 }
 
 python_stories() {
     stage "Python apps: under Celery and under celeriac"
-    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/python -p no:cacheprovider "$@"
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" -m pytest tests/python -p no:cacheprovider "$@"
 }
 
 # The embedded broker, held to RabbitMQ and to what others wrote for RabbitMQ.
 broker_stories() {
     stage "broker: the same operations as on RabbitMQ"
-    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" -m pytest tests/differential -q -p no:cacheprovider "$@"
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" -m pytest tests/differential -q -p no:cacheprovider "$@"
     stage "broker: the suites of kombu and py-amqp"
-    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" tests/suites/run.py
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" tests/suites/run.py
     stage "broker: speed and memory"
-    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" tests/differential/speed.py
-    CELERIAC_BIN="$PWD/target/release/celeriac" "$python" tests/differential/speed.py --memory
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" tests/differential/speed.py
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" tests/differential/speed.py --memory
 }
 
 stage "setting up"

@@ -9,5 +9,5 @@ cd "$(dirname "$0")/../.."
 python="$(tests/setup.sh)"
 cargo build --release --quiet
 cargo build --release --quiet --manifest-path bench/e2e/rusty-celery/Cargo.toml
-export CELERIAC_BIN="$PWD/target/release/celeriac"
+export CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac"
 exec "$python" bench/e2e/drain.py "$@"
