@@ -35,10 +35,12 @@ class Stage:
 
     def outcome(self, result: AsyncResult) -> Any:
         """State and value of a result, once it is ready."""
+        if isinstance(result, AsyncResult):
+            result.parent = None  # whose failure `get` would raise in the place of this one's, were it known already
         try:
             value = result.get(timeout=PATIENCE)
         except Exception as exc:
-            # What raised may have been another's failure, which is known a moment before that of this one.
+            # Of a group, what raised is one member's failure: the others may be a moment behind.
             self.wait(lambda: isinstance(exc, celery.exceptions.TimeoutError) or result.ready(), "the state")
             return [type(exc).__name__, clean(repr(exc)), states(result)]
         return [value, states(result)]
