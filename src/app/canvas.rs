@@ -15,7 +15,9 @@ use super::Context;
 use crate::message::body::Arguments;
 use crate::message::json::{Raw, push_string};
 use crate::message::moment;
+use crate::message::properties::MessageProperties;
 use crate::message::record::Publish;
+use crate::message::result::{ResultMeta, State};
 use crate::message::signature::{Call, Embed, new_id};
 use crate::sys::process;
 
@@ -81,6 +83,15 @@ struct Options<'a> {
     chord: Option<&'a RawValue>,
 }
 
+/// How a task has failed, for those that were to follow it.
+pub(super) struct Failure<'a> {
+    /// The exception, as results carry it.
+    pub(super) result: &'a str,
+    pub(super) traceback: &'a str,
+    /// Whether somebody wants to know.
+    pub(super) stored: bool,
+}
+
 /// The task that has ended, as its successors see it.
 pub(super) struct Parent<'a> {
     pub(super) context: &'a Context,
@@ -117,8 +128,9 @@ impl Parent<'_> {
         next
     }
 
-    /// After failure. Errbacks are called with the task's id, as Celery calls those of other processes.
-    pub(super) fn failed(&self, body: &[u8]) -> Continuation {
+    /// After failure. Errbacks are called with the task's id, as Celery calls those of other processes; the steps of its
+    /// chain that were to follow have failed with it, or whoever waits for the last would wait for ever.
+    pub(super) fn failed(&self, body: &[u8], failure: &Failure<'_>) -> Continuation {
         let mut next = Continuation::default();
         let Some(arguments) = scan(body) else {
             return next;
@@ -133,18 +145,51 @@ impl Parent<'_> {
         {
             self.apply(errback, &id, "[]", Some((&group, index as i64)), &mut next);
         }
-        if let Some(left @ 1..) = arguments
-            .embedded("chain")
-            .map(|chain| chain.elements().count())
-        {
-            next.ignored.push(format!(
-                "the {left} remaining steps of its chain, which stay PENDING"
-            ));
+        if failure.stored {
+            for step in elements(arguments.embedded("chain")) {
+                self.fail(step.text(), failure, &mut next);
+            }
         }
         if arguments.embedded("chord").is_some() {
             next.ignored.push("the chord it is part of".into());
         }
         next
+    }
+
+    /// A step that will not be taken has failed as the one before it. Of a chord it is the body that somebody waits for.
+    fn fail(&self, step: &str, failure: &Failure<'_>, next: &mut Continuation) {
+        let Ok(step) = serde_json::from_str::<Signature<'_>>(step) else {
+            return;
+        };
+        if step.subtask_type.as_deref() != Some("chord") {
+            return self.fail_task(&step.options, failure, next);
+        }
+        let kwargs =
+            Raw::parse(step.kwargs.map_or("{}", RawValue::get)).unwrap_or(Raw::EMPTY_MAPPING);
+        let mut members = kwargs.members();
+        let body = members.find(|(name, _)| name.as_str().as_deref() == Some("body"));
+        if let Some((_, body)) = body
+            && let Ok(body) = serde_json::from_str::<Signature<'_>>(body.text())
+        {
+            self.fail_task(&body.options, failure, next);
+        }
+    }
+
+    fn fail_task(&self, options: &Options<'_>, failure: &Failure<'_>, next: &mut Continuation) {
+        let (Some(id), Some(queue)) = (&options.task_id, &options.reply_to) else {
+            return; // nobody's
+        };
+        let meta = ResultMeta {
+            traceback: Some(failure.traceback),
+            date_done: Some(self.now),
+            group_id: options.group_id.as_deref(),
+            ..ResultMeta::new(State::Failure, id, failure.result)
+        };
+        let properties = MessageProperties::of_result(id);
+        let body = meta.to_json().into_bytes();
+        let mut publish = Publish::new("", queue.as_ref(), "{}".to_owned(), properties, body);
+        publish.optional = true;
+        next.publish.push(publish);
     }
 
     fn apply(
@@ -302,6 +347,12 @@ fn listed(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const FAILURE: Failure<'_> = Failure {
+        result: r#"{"exc_type": "ValueError", "exc_message": [], "exc_module": "builtins"}"#,
+        traceback: "Traceback",
+        stored: true,
+    };
+
     fn parent(context: &Context) -> Parent<'_> {
         Parent {
             context,
@@ -358,7 +409,7 @@ mod tests {
             ["[[\"v\"]", "[[1]"]
         );
         assert_eq!(next.ignored, ["the chord it is part of"]);
-        let next = parent(&context).failed(body);
+        let next = parent(&context).failed(body, &FAILURE);
         assert_eq!(
             next.publish.iter().map(args).collect::<Vec<_>>(),
             ["[[\"\"]"]
@@ -366,6 +417,39 @@ mod tests {
         let group =
             br#"[[], {}, {"callbacks": [{"task": "celery.group", "subtask_type": "group"}]}]"#;
         assert_eq!(parent(&context).succeeded(group, "1").ignored, ["a group"]);
+    }
+
+    /// Of a chord the body has failed, which somebody waits for; a step without an id is nobody's.
+    #[test]
+    fn the_rest_of_a_chain_fails_with_its_first_step() {
+        let context = Context::default();
+        let body = br#"[[], {}, {"callbacks": null, "errbacks": null, "chord": null, "chain": [
+            {"task": "c", "options": {"task_id": "3", "reply_to": "r", "group_id": "g"}},
+            {"task": "nobody", "options": {}},
+            {"task": "celery.chord", "subtask_type": "chord", "options": {}, "kwargs": {"header": [],
+             "body": {"task": "b", "options": {"task_id": "2", "reply_to": "r"}}}}]}]"#;
+        let next = parent(&context).failed(body, &FAILURE);
+        let told = next.publish.iter().map(|message| {
+            assert!(message.optional);
+            assert_eq!(
+                (message.exchange.as_str(), message.routing_key.as_str()),
+                ("", "r")
+            );
+            let meta: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
+            assert_eq!(meta["status"], "FAILURE");
+            assert_eq!(meta["result"]["exc_type"], "ValueError");
+            (
+                message.properties.correlation_id.as_deref().unwrap(),
+                meta["group_id"].clone(),
+            )
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [("3", "g".into()), ("2", serde_json::Value::Null)]);
+        let unwanted = Failure {
+            stored: false,
+            ..FAILURE
+        };
+        assert!(parent(&context).failed(body, &unwanted).publish.is_empty());
     }
 
     #[test]

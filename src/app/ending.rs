@@ -82,13 +82,14 @@ impl Ending<'_> {
         let shown = exception.repr();
         let line = format!("raised unexpected: {shown}\n{}", traceback.trim_end());
         let mut done = self.done(Outcome::Failure);
-        self.go_on(&mut done, self.parent().failed(self.body));
-        self.store(
-            &mut done,
-            State::Failure,
-            &exception.to_json(),
-            Some(&traceback),
-        );
+        let result = exception.to_json();
+        let failure = canvas::Failure {
+            result: &result,
+            traceback: &traceback,
+            stored: self.is_stored(),
+        };
+        self.go_on(&mut done, self.parent().failed(self.body, &failure));
+        self.store(&mut done, State::Failure, &result, Some(&traceback));
         done.exception = Some(shown);
         done.traceback = Some(traceback);
         self.says(Level::Error, &line, done)
@@ -148,14 +149,15 @@ impl Ending<'_> {
 
     /// Has main keep the result, unless nobody wants it.
     fn store(&self, done: &mut Done, state: State, result: &str, traceback: Option<&str>) {
-        let ignored = self
-            .context
-            .ignore_result()
-            .unwrap_or(self.options.ignore_result);
-        if !ignored {
+        if self.is_stored() {
             done.store = true;
             done.meta = self.meta(state, result, traceback);
         }
+    }
+
+    fn is_stored(&self) -> bool {
+        let ignored = self.context.ignore_result();
+        !ignored.unwrap_or(self.options.ignore_result)
     }
 
     /// The result as clients read it.

@@ -107,12 +107,12 @@ impl<S: FnMut(ChildName)> NativeChild for Runner<S> {
         logged(self.run(job, body, &context))
     }
 
-    fn panicked(&mut self, job: &JobHead<'_>, panic: Panic) -> Done {
+    fn panicked(&mut self, job: &JobHead<'_>, body: &[u8], panic: Panic) -> Done {
         let context = Context::new(job);
         let exception = Exception::panic(panic.message);
         let stack = panic.backtrace.trim_end();
         let traceback = format!("Traceback (most recent call last):\n{stack}\n{exception}\n");
-        let ending = self.ending(job, &[], &context, panic.runtime);
+        let ending = self.ending(job, body, &context, panic.runtime);
         logged(ending.failure(&exception, traceback))
     }
 }

@@ -347,7 +347,8 @@ fn a_panic_is_a_failure_with_its_stack() {
         backtrace: "   0: tasks::add\n".to_owned(),
         runtime: Duration::from_millis(1500),
     };
-    let done = runner.panicked(&job, panic);
+    let body = br#"[[1, 2], {}, {"callbacks": null, "errbacks": [{"task": "tasks.sorry"}], "chain": null, "chord": null}]"#;
+    let done = runner.panicked(&job, body, panic);
     assert_eq!((done.outcome, done.runtime), (Outcome::Failure, 1.5));
     assert_eq!(
         done.exception.as_deref(),
@@ -355,4 +356,8 @@ fn a_panic_is_a_failure_with_its_stack() {
     );
     let expected = "Traceback (most recent call last):\n   0: tasks::add\nPanic: out of bounds, src/tasks.rs:7:5\n";
     assert_eq!(done.traceback.as_deref(), Some(expected));
+    let [errback] = &done.publish[..] else {
+        panic!("no errback: {done:?}");
+    };
+    assert!(errback.headers.contains(r#""task":"tasks.sorry""#));
 }

@@ -14,7 +14,7 @@
 //! | a protocol 1 message without `id` is run, under the id None | rejected | as above |
 //! | protocol 1's `utc: false` makes its times local | all naive times are UTC | publishers of this century write UTC |
 //! | a retry shows the arguments anew | keeps the publisher's text | a publisher that hides secrets from logs hid them for the retry too |
-//! | callbacks, chains and chords of any task | after a native task single signatures go on: callbacks, the next step of a chain, errbacks (called with the task's id). Groups and chords are named in a WARNING and not published; the steps of a chain that has failed stay PENDING | a chord needs a result backend that counts, which `rpc://` is not |
+//! | callbacks, chains and chords of any task | after a native task single signatures go on: callbacks, the next step of a chain, errbacks (called with the task's id). Groups and chords are named in a WARNING and not published | a chord needs a result backend that counts, which `rpc://` is not |
 //! | a signature without a queue goes to `task_default_queue`, or where `task_routes` say | from a native task it goes where that task came from | a Rust program has no such settings |
 //! | compressed bodies, pickle, YAML, msgpack | a Python app's children read what the app accepts; a native task reads plain JSON, and fails with a message that names anything else | |
 //!

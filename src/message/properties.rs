@@ -53,6 +53,18 @@ pub struct MessageProperties {
 }
 
 impl MessageProperties {
+    /// Those of a result of the rpc backend.
+    pub(crate) fn of_result(correlation_id: &str) -> Self {
+        Self {
+            content_type: Some("application/json".into()),
+            content_encoding: Some("utf-8".into()),
+            delivery_mode: Some(1),
+            priority: Some(0),
+            correlation_id: Some(correlation_id.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// The same with `headers`, as a connection publishes them.
     pub fn as_amqp<'a>(&'a self, headers: Table<'a>) -> Properties<'a> {
         let short = |text: &'a Option<String>| text.as_deref().map(Into::into);

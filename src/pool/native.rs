@@ -43,7 +43,8 @@ pub trait NativeChild {
 
     /// The answer for a job whose [`run_job`](Self::run_job) has panicked. That job has failed; the child
     /// goes on.
-    fn panicked(&mut self, job: &JobHead<'_>, panic: Panic) -> Done {
+    fn panicked(&mut self, job: &JobHead<'_>, body: &[u8], panic: Panic) -> Done {
+        let _ = body;
         let mut done = Done::new(job.job, Outcome::Failure, panic.runtime.as_secs_f64());
         done.exception = Some(panic.message);
         done.traceback = Some(panic.backtrace);
@@ -265,6 +266,7 @@ fn answer(
     let mut done = run(&job, record.body, results, tasks).unwrap_or_else(|panic| {
         tasks.panicked(
             &job,
+            record.body,
             Panic {
                 runtime: elapsed(begun),
                 ..panic

@@ -388,7 +388,10 @@ impl Worker {
         let now = hub.now();
         self.enforce_limits(hub);
         while let Some(job) = self.next_due(now) {
-            self.submit(job, hub);
+            match self.producer.is_congested() {
+                true => self.tasks.parked.push_back(job),
+                false => self.submit(job, hub),
+            }
         }
         if let Some(pool) = &mut self.pool.pool {
             pool.handle_deadline(now);

@@ -32,6 +32,9 @@ const ENOUGH_EVENTS: usize = 100;
 /// Publications in the outbox beyond which the worker starts no more tasks.
 const CONGESTED: usize = 10_000;
 
+/// Octets of their bodies beyond which it does not either.
+const CONGESTED_OCTETS: usize = 64 << 20;
+
 /// The exchanges that notices go to: their types, and whether they survive the broker.
 const EXCHANGES: [(&str, &str, bool); 3] = [
     (pidbox::REPLIES, "direct", false),
@@ -64,6 +67,8 @@ pub(super) struct Producer {
     pub(super) link: Link,
     pub(super) wire: Wire,
     outbox: Outbox<Publication>,
+    /// The bodies in the outbox, in octets.
+    octets: usize,
     gather: Gather,
     gather_events: Gather,
     channel: Channel,
@@ -96,6 +101,7 @@ impl Producer {
             link,
             wire: Wire::default(),
             outbox: Outbox::new(),
+            octets: 0,
             gather: Gather::default(),
             gather_events: Gather::default(),
             channel: Channel::None,
@@ -116,6 +122,7 @@ impl Producer {
 
     /// Takes a message in charge.
     pub(super) fn publish(&mut self, publication: Publication) {
+        self.octets += publication.body.len();
         self.outbox.push(publication);
     }
 
@@ -137,12 +144,14 @@ impl Producer {
 
     /// Whether so much waits that no new task should start.
     pub(super) fn is_congested(&self) -> bool {
-        self.outbox.len() >= CONGESTED
+        self.outbox.len() >= CONGESTED || self.octets >= CONGESTED_OCTETS
     }
 
     /// What has been settled since the last call.
     pub(super) fn poll_settled(&mut self) -> Option<(Publication, Fate)> {
-        self.settled.pop()
+        let settled = self.settled.pop()?;
+        self.octets -= settled.0.body.len();
+        Some(settled)
     }
 
     /// Hands publications to the connection and writes them out; a `busy` worker gathers a few.
@@ -446,50 +455,5 @@ fn about(publication: &Publication) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::link;
-    use crate::sys::clock;
-    use crate::worker::Settings;
-
-    fn producer(now: Instant) -> Producer {
-        let link = Link::new(link::Settings::new(vec![], "test"), 1, now);
-        Producer::new(link, Dispatcher::new(&Settings::of_tests()))
-    }
-
-    fn publication() -> Publication {
-        Publication {
-            exchange: String::new(),
-            routing_key: "q".into(),
-            mandatory: false,
-            properties: MessageProperties::default(),
-            headers: TableBuf::new(),
-            body: vec![],
-            request: None,
-        }
-    }
-
-    /// A deadline that has passed and stays would keep the Hub from ever sleeping.
-    #[test]
-    fn what_cannot_leave_is_not_waited_for() {
-        let now = clock::now();
-        let later = now + Duration::from_millis(2);
-        let stops: [fn(&mut Producer); 2] = [
-            |producer| producer.blocked = true,
-            |producer| producer.channel = Channel::None,
-        ];
-        for stop in stops {
-            let mut producer = producer(now);
-            producer.channel = Channel::Ready(1);
-            producer.publish(publication());
-            assert_eq!(producer.flush(true, now), Turn::Wait);
-            assert!(producer.deadline().is_some(), "a busy worker gathers");
-            stop(&mut producer);
-            assert_eq!(producer.flush(true, later), Turn::Wait);
-            assert_eq!(producer.deadline(), None);
-            assert_eq!(producer.backlog(), 1, "it waits for better times");
-        }
-    }
-}
+#[path = "producer_tests.rs"]
+mod tests;

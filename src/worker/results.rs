@@ -104,6 +104,11 @@ impl Reporter {
         self.send(request, meta.to_json().into_bytes(), waits, producer)
     }
 
+    /// Whether results leave as messages of main's.
+    pub(super) fn sends(&self) -> bool {
+        self.backend == ResultBackend::Rpc
+    }
+
     /// Sends a result meta that is complete. Whether a message was sent.
     pub(super) fn send(
         &self,
@@ -115,21 +120,14 @@ impl Reporter {
         let Some(reply_to) = request.reply_to.as_ref().filter(|queue| !queue.is_empty()) else {
             return false;
         };
-        if self.backend != ResultBackend::Rpc {
+        if !self.sends() {
             return false;
         }
         producer.publish(Publication {
             exchange: String::new(),
             routing_key: reply_to.clone(),
             mandatory: false,
-            properties: MessageProperties {
-                content_type: Some("application/json".into()),
-                content_encoding: Some("utf-8".into()),
-                delivery_mode: Some(1),
-                priority: Some(0),
-                correlation_id: Some(request.correlation_id().to_owned()),
-                ..MessageProperties::default()
-            },
+            properties: MessageProperties::of_result(request.correlation_id()),
             headers: TableBuf::new(),
             body: meta,
             request: waits,
@@ -138,7 +136,7 @@ impl Reporter {
     }
 }
 
-/// A task message that a child wants published: it has to reach a queue.
+/// A message that a child wants published; a task's has to reach a queue.
 ///
 /// # Errors
 /// When its headers are not what AMQP can carry.
@@ -150,7 +148,7 @@ pub(super) fn task_message(
         headers: publish.header_table()?,
         exchange: publish.exchange,
         routing_key: publish.routing_key,
-        mandatory: true,
+        mandatory: !publish.optional,
         properties: publish.properties,
         body: publish.body,
         request: waits,

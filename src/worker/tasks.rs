@@ -234,6 +234,9 @@ impl Tasks {
         let waits = request.waits(key);
         let mut confirms = 0;
         for publish in std::mem::take(&mut done.publish) {
+            if publish.optional && !self.reporter.sends() {
+                continue;
+            }
             match results::task_message(publish, waits) {
                 Ok(publication) => producer.publish(publication),
                 Err(error) => {

@@ -146,6 +146,9 @@ pub struct Publish {
     pub headers: String,
     /// The properties, headers apart.
     pub properties: MessageProperties,
+    /// Whether it may find no queue: nobody has to hear a result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// The length of the body in octets; set when the record is written.
     pub(super) size: u32,
     /// Its body. In the record it stands after the result meta and the bodies before it.
@@ -154,7 +157,7 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// A message to publish.
+    /// A message to publish, which has to reach a queue.
     pub fn new(
         exchange: impl Into<String>,
         routing_key: impl Into<String>,
@@ -168,6 +171,7 @@ impl Publish {
             routing_key,
             headers,
             properties,
+            optional: false,
             size: 0,
             body,
         }
