@@ -39,6 +39,7 @@
 //! | 2 | [`boot`] | steps and blueprints |
 //! | 2 | [`link`], [`mod@pool`] | a connection that heals; child processes |
 //! | 3 | [`worker`], [`broker`] | the worker; the broker for development and tests |
+//! | 4 | [`client`] | remote control of workers from another program |
 //! | 4 | [`app`], [`cli`] | the public face |
 //!
 //! The [`manual`] has the design, how to embed and operate it, and where it differs from Celery on purpose.
@@ -49,6 +50,7 @@ pub mod app;
 pub mod boot;
 pub mod broker;
 pub mod cli;
+pub mod client;
 pub mod hub;
 pub mod link;
 pub mod manual;

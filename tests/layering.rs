@@ -59,9 +59,14 @@ const PLAN: &[Row] = &[
         "a server on the same codec; knows no worker",
     ),
     row(
+        "client",
+        &["sys", "util", "amqp", "message", "link"],
+        "talks to workers through their broker; knows none",
+    ),
+    row(
         "app",
         &[
-            "sys", "util", "hub", "message", "link", "pool", "worker", "broker", "cli",
+            "sys", "util", "hub", "message", "link", "pool", "worker", "broker", "client", "cli",
         ],
         "the public face; `App::main` is the command line, which is why it may name `cli`",
     ),
@@ -69,7 +74,7 @@ const PLAN: &[Row] = &[
         "cli",
         &[
             "sys", "util", "hub", "amqp", "message", "boot", "link", "pool", "worker", "broker",
-            "app",
+            "client", "app",
         ],
         "the commands; the client commands speak AMQP themselves",
     ),

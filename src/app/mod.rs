@@ -58,6 +58,7 @@ pub use error::{Exception, Retry, TaskError, TaskResult};
 pub use registry::Registry;
 
 pub use crate::worker::TaskOptions;
+pub use crate::worker::control::Command;
 
 /// A set of named tasks and the settings they come with.
 ///
@@ -68,6 +69,7 @@ pub struct App {
     broker: Option<String>,
     result_backend: Option<String>,
     registry: Registry,
+    commands: Vec<Command>,
 }
 
 impl App {
@@ -78,6 +80,7 @@ impl App {
             broker: None,
             result_backend: None,
             registry: Registry::default(),
+            commands: Vec::new(),
         }
     }
 
@@ -124,6 +127,19 @@ impl App {
     {
         self.registry.insert(name.into(), function, options);
         self
+    }
+
+    /// Adds a command of remote control: the worker carries it out, and `inspect` or `control` of this program's
+    /// command line know it. It goes before one of Celery's of the same name.
+    #[must_use]
+    pub fn command(mut self, command: Command) -> Self {
+        self.commands.push(command);
+        self
+    }
+
+    /// The commands that were added so far.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
     }
 
     /// The app's name.

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
-use super::client::{Client, ClientError};
 use super::log::{self, Level};
 use super::{FAILURE, Setting, UNAVAILABLE};
 use crate::broker::{Broker, OVERVIEW_QUEUE, Rules, Settings, User};
+use crate::client::{Client, ClientError};
 use crate::hub::{Hub, Next};
 use crate::link::BrokerUrl;
 use crate::sys::signal::{Signal, SignalFd};

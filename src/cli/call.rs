@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
-use super::client::{Client, ClientError};
 use super::values::{Array, Expiry, Moment, Object, Seconds};
 use super::{FAILURE, Setting, UNAVAILABLE};
+use crate::client::{Client, ClientError};
 use crate::link::BrokerUrl;
 use crate::message::headers;
 use crate::message::json::{Kind, Raw};

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
-use super::client::{Client, ClientError};
 use super::remote::unavailable;
 use super::{FAILURE, Setting};
 use crate::amqp::Properties;
+use crate::client::{Client, ClientError};
 use crate::link::BrokerUrl;
 use crate::message::event::{self, Event};
 use crate::message::json::{Field, Object, Raw, python_float, python_str};
@@ -166,6 +166,7 @@ fn wake_up(client: &mut Client) -> Result<(), ClientError> {
         method: "heartbeat",
         arguments: "{}",
         destination: None,
+        pattern: None,
         reply: None,
     };
     let properties = Properties {

@@ -10,8 +10,6 @@
 mod banner;
 mod broker;
 mod call;
-mod client;
-mod control_client;
 mod daemon;
 mod dev;
 mod environment;

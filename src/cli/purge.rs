@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use super::client::{Client, ClientError};
 use super::remote::unavailable;
 use super::{FAILURE, Setting};
+use crate::client::{Client, ClientError};
 use crate::link::BrokerUrl;
 use crate::message::json::Object;
 

@@ -3,11 +3,10 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use super::client::ClientError;
-use super::control_client::{Control, NodeReply};
 use super::render::{self, Style};
 use super::values::Seconds;
 use super::{Setting, UNAVAILABLE};
+use crate::client::{ClientError, Control, NodeReply};
 use crate::link::BrokerUrl;
 use crate::message::json::{Field, Object, Raw, list};
 use crate::worker::control::{Argument, COMMANDS, Command, Kind};
@@ -100,16 +99,17 @@ pub(super) fn control(arguments: &ControlArguments, setting: &Setting<'_>) -> Ex
 
 fn request(kind: Kind, given: &RequestArguments, setting: &Setting<'_>) -> ExitCode {
     if given.list {
-        print!("{}", listed(kind));
+        print!("{}", listed(kind, setting.app.commands()));
         return ExitCode::SUCCESS;
     }
     let Some(name) = &given.command else {
         return setting.usage_error("Missing argument 'COMMAND'.");
     };
     let (kind, name) = todays(kind, name);
-    let command = commands(kind).find(|command| command.name == name);
+    let own = setting.app.commands();
+    let command = commands(kind, own).find(|command| command.name == name);
     let Some(command) = command else {
-        let known: Vec<&str> = commands(kind).map(|command| command.name).collect();
+        let known: Vec<&str> = commands(kind, own).map(|command| command.name).collect();
         let (word, known) = (word(kind), known.join(", "));
         return setting.usage_error(&format!(
             "Command {name} not recognized. Available {word} commands: {known}"
@@ -152,14 +152,15 @@ fn todays(kind: Kind, name: &str) -> (Kind, &str) {
     }
 }
 
-fn commands(kind: Kind) -> impl Iterator<Item = &'static Command> {
-    COMMANDS
-        .iter()
+/// The program's own commands, then Celery's.
+fn commands(kind: Kind, own: &[Command]) -> impl Iterator<Item = &Command> {
+    own.iter()
+        .chain(COMMANDS)
         .filter(move |command| command.kind == kind && command.visible)
 }
 
-fn listed(kind: Kind) -> String {
-    let rows = commands(kind).map(|command| {
+fn listed(kind: Kind, own: &[Command]) -> String {
+    let rows = commands(kind, own).map(|command| {
         let name = match command.signature {
             Some(signature) => format!("{} {signature}", command.name),
             None => command.name.to_owned(),
@@ -177,12 +178,12 @@ fn listed(kind: Kind) -> String {
 /// The words of the command line as a command's arguments: a JSON object. Too few are the node's to refuse.
 fn compile(command: &Command, words: &[String]) -> Result<String, String> {
     let mut object = Object::new();
-    for ((name, kind), word) in command.arguments.iter().zip(words) {
+    for ((name, kind), word) in command.words.iter().zip(words) {
         let json =
             value(*kind, word).map_err(|reason| format!("Invalid value for '{name}': {reason}"))?;
         object.push(name, Field::Json(&json));
     }
-    let rest = words.get(command.arguments.len()..).unwrap_or_default();
+    let rest = words.get(command.words.len()..).unwrap_or_default();
     match (command.variadic, command.signature) {
         (Some(name), _) => {
             let rest = list(rest);
@@ -250,8 +251,10 @@ impl Request<'_> {
             destination,
             json,
         } = self.options;
-        let destination = (!destination.is_empty()).then(|| destination.clone());
-        let mut control = Control::connect(urls, destination, *timeout)?;
+        let mut control = Control::connect_to(urls)?.timeout(*timeout);
+        if !destination.is_empty() {
+            control = control.destination(destination);
+        }
         let replies = control.ask(self.method, &self.arguments, |reply| {
             if !json {
                 let answer = Raw::parse(&reply.answer).unwrap_or(Raw::NULL);
@@ -379,7 +382,7 @@ mod tests {
     /// The capture `inspect_list`.
     #[test]
     fn the_list_is_celerys() {
-        let text = listed(Kind::Inspect);
+        let text = listed(Kind::Inspect, &[]);
         assert!(text.starts_with("Inspect Commands:\n  active                          List of tasks currently being executed.\n  active_queues                   List the task queues a worker is currently\n                                  consuming from.\n"), "{text}");
         assert!(!text.contains("hello"));
     }

@@ -380,6 +380,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         life: arguments.life.settings(&node_name)?,
         node_name,
         monitoring,
+        commands: setting.app.commands().to_vec(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
     })
 }

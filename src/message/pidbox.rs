@@ -19,8 +19,9 @@ pub const MESSAGE_TTL: i64 = 300_000;
 /// Milliseconds after which the broker drops a mailbox that nobody reads (`control_queue_expires`).
 pub const QUEUE_EXPIRES: i64 = 10_000;
 
-/// The header of a reply that says how many nodes its sender knows of, itself included. Celery sends none; a client
-/// that reads it need not wait for nodes that do not exist.
+/// The header by which a client of ours asks how many nodes there are, and in the reply the number that its sender
+/// knows of, itself included: who reads it need not wait for nodes that do not exist. Celery knows no such header: its
+/// nodes do not answer it, and its clients, which do not ask, get exactly the reply that Celery sends.
 pub const NODES: &str = "nodes";
 
 /// The name of a node's mailbox.
@@ -205,6 +206,8 @@ pub struct Call<'a> {
     pub arguments: &'a str,
     /// The nodes that are meant; nobody in particular means all.
     pub destination: Option<&'a [String]>,
+    /// The nodes that are meant by their names' form: the pattern, and what it is (`glob` or `pcre`).
+    pub pattern: Option<(&'a str, &'a str)>,
     /// The ticket and the routing key for replies; without them nobody answers.
     pub reply: Option<(&'a str, &'a str)>,
 }
@@ -231,7 +234,15 @@ impl Call<'_> {
                 out.push(b']');
             }
         }
-        out.extend_from_slice(b", \"pattern\": null, \"matcher\": null");
+        match self.pattern {
+            None => out.extend_from_slice(b", \"pattern\": null, \"matcher\": null"),
+            Some((pattern, matcher)) => {
+                out.extend_from_slice(b", \"pattern\": ");
+                push_string(&mut out, pattern);
+                out.extend_from_slice(b", \"matcher\": ");
+                push_string(&mut out, matcher);
+            }
+        }
         if let Some((ticket, routing_key)) = self.reply {
             out.extend_from_slice(b", \"ticket\": ");
             push_string(&mut out, ticket);
@@ -396,6 +407,7 @@ mod tests {
             method: "revoke",
             arguments: r#"{"task_id": ["x"]}"#,
             destination: Some(&nodes),
+            pattern: Some(("n*", "glob")),
             reply: Some(("ticket", "key")),
         };
         let body = call.body();
@@ -412,6 +424,7 @@ mod tests {
             method: "ping",
             arguments: "{}",
             destination: None,
+            pattern: None,
             reply: Some(("8a41", "2786")),
         };
         let expected = r#"{"method": "ping", "arguments": {}, "destination": null, "pattern": null, "matcher": null, "ticket": "8a41", "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": "2786"}}"#;

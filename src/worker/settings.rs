@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::control::Command;
 use super::limits::Limits;
 use super::revoked;
 use crate::amqp::table::TableBuf;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub listeners: BTreeSet<String>,
     /// What it tells of itself and listens to, beside tasks.
     pub monitoring: Monitoring,
+    /// Commands of remote control that the program adds to Celery's.
+    pub commands: Vec<Command>,
     /// `REMAP_SIGTERM=SIGQUIT` is in the environment: TERM is a cold shutdown.
     pub remap_sigterm: bool,
     /// How tasks live and end.
@@ -63,6 +66,7 @@ impl Settings {
             host: None,
             listeners: BTreeSet::new(),
             monitoring: Monitoring::default(),
+            commands: vec![],
             remap_sigterm: false,
             life: LifeSettings::default(),
         }

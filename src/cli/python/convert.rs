@@ -54,6 +54,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         host: None,
         listeners: report.receivers.iter().cloned().collect(),
         monitoring: monitoring(report),
+        commands: vec![],
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
         life: life(report)?,
     })

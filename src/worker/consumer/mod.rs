@@ -23,6 +23,7 @@ use crate::amqp::connection::{self as amqp_connection, CloseReason, Delivery, Ev
 use crate::amqp::{ReplyCode, ShortStr};
 use crate::boot::{Blueprint, BlueprintError};
 use crate::link::{Link, LinkEvent, Loss, Turn};
+use crate::message::pidbox;
 use subscription::Purpose;
 use subscriptions::Subscriptions;
 
@@ -100,6 +101,8 @@ pub(super) struct Letter {
     pub(super) clock: u64,
     /// The header `ticket`: which call a reply belongs to.
     pub(super) ticket: Option<String>,
+    /// It has the header `nodes`: its sender would like to know how many there are.
+    pub(super) asks_for_nodes: bool,
 }
 
 impl Letter {
@@ -116,6 +119,7 @@ impl Letter {
                 .and_then(|clock| u64::try_from(clock).ok())
                 .unwrap_or(0),
             ticket: header("ticket").and_then(|value| value.as_str().map(str::to_owned)),
+            asks_for_nodes: header(pidbox::NODES).is_some(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Remote control: what comes to the node's mailbox, done and answered.
 //!
-//! Requests are read by [`crate::message::pidbox`]; `table` knows the commands, their arguments and who
-//! does them. A command that does not exist and arguments that make no sense are answered with the exception that
+//! Requests are read by [`crate::message::pidbox`]; `command` is what a command is, `table` has Celery's, and a program
+//! adds its own. A command that does not exist and arguments that make no sense are answered with the exception that
 //! Celery's handlers raise; nothing that comes here stops a worker but `shutdown`.
 
+mod command;
 mod inspect;
 mod limits;
 mod monitor;
@@ -11,7 +12,7 @@ mod pool;
 mod queues;
 mod revoke;
 mod stats;
-pub(in crate::worker) mod table;
+mod table;
 mod tasks;
 
 use super::Worker;
@@ -26,7 +27,8 @@ use crate::message::json::Object;
 use crate::message::pidbox::{self, Arguments, Exception, Request, RequestError};
 use crate::util::lamport::Lamport;
 
-pub use table::{Argument, COMMANDS, Command, Kind};
+pub use command::{Argument, Command, Kind};
+pub use table::COMMANDS;
 
 /// What a command answers.
 pub type Answer = Result<Reply, Exception>;
@@ -166,14 +168,19 @@ impl Worker {
                 exception.to_json()
             }
         };
-        self.reply(&request, &json);
+        self.reply(&request, letter.asks_for_nodes, &json);
     }
 
     fn execute(&mut self, request: &Request<'_>, hub: &mut Hub<Self>) -> Answer {
-        let command = table::find(&request.method)
-            .ok_or_else(|| Exception::new("KeyError", &*request.method))?;
-        command.check(&request.arguments)?;
-        (command.handler)(self, hub, &request.arguments)
+        let own = &self.settings.commands;
+        let own = own
+            .iter()
+            .find(|command| command.is_called(&request.method));
+        let command = own
+            .cloned()
+            .or_else(|| table::find(&request.method).cloned());
+        let command = command.ok_or_else(|| Exception::new("KeyError", &*request.method))?;
+        command.carry_out(self, hub, &request.arguments)
     }
 
     /// How many nodes there are, this one included, as far as gossip tells.
@@ -182,7 +189,7 @@ impl Worker {
         (gossip.is_consuming()).then(|| 1 + self.gossip.nodes().count() as i64)
     }
 
-    fn reply(&mut self, request: &Request<'_>, json: &str) {
+    fn reply(&mut self, request: &Request<'_>, asked_for_nodes: bool, json: &str) {
         let Some(reply_to) = &request.reply_to else {
             return;
         };
@@ -193,7 +200,7 @@ impl Worker {
             let _ = headers.insert("ticket", ticket);
         }
         let _ = headers.insert("clock", clock);
-        if let Some(nodes) = self.known_nodes() {
+        if asked_for_nodes && let Some(nodes) = self.known_nodes() {
             let _ = headers.insert(pidbox::NODES, nodes);
         }
         self.producer.notify(Notice {

@@ -91,6 +91,7 @@ impl Worker {
             method: "hello",
             arguments: &arguments.into_json(),
             destination: None,
+            pattern: None,
             reply: Some((&self.mingle.ticket, &self.mingle.client)),
         };
         let mut headers = TableBuf::new();

@@ -11,7 +11,7 @@ use crate::amqp::method::{basic, confirm, exchange, queue};
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::table::{Table, TableBuf};
 use crate::amqp::{Connection, Event, Method, Properties};
-use crate::link::BrokerUrl;
+use crate::link::{BrokerUrl, UrlError};
 use crate::sys::clock;
 use crate::sys::wait::Waiter;
 
@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a broker with one channel in confirm mode.
-pub(super) struct Client {
+pub(crate) struct Client {
     socket: Waiter<TcpStream>,
     connection: Connection,
     channel: u16,
@@ -31,11 +31,11 @@ pub(super) struct Client {
 
 /// A message that came.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Its body.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Its headers.
-    pub(super) headers: TableBuf,
+    pub(crate) headers: TableBuf,
 }
 
 impl Message {
@@ -49,7 +49,10 @@ impl Message {
 
 /// Why the broker could not do its part.
 #[derive(Debug)]
-pub(super) enum ClientError {
+#[non_exhaustive]
+pub enum ClientError {
+    /// This is no URL of a broker.
+    Url(UrlError),
     /// No broker could be reached; this is the last URL, without its password, and why not there.
     Unreachable(String, io::Error),
     /// The socket failed.
@@ -57,7 +60,12 @@ pub(super) enum ClientError {
     /// The connection ended.
     Closed(CloseReason),
     /// The broker refused a request.
-    Refused { code: u16, text: String },
+    Refused {
+        /// Its code.
+        code: u16,
+        /// Its words.
+        text: String,
+    },
     /// The broker could not take charge of the message.
     NotTaken,
     /// A request that cannot be put on the wire.
@@ -71,6 +79,7 @@ pub(super) enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Url(error) => write!(f, "broker: {error}"),
             Self::Unreachable(url, error) => write!(f, "{url}: {error}"),
             Self::Socket(error) => error.fmt(f),
             Self::Closed(reason) => reason.fmt(f),
@@ -91,12 +100,18 @@ impl From<CommandError> for ClientError {
     }
 }
 
+impl From<UrlError> for ClientError {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
 impl Client {
     /// Connects to the first of `urls` that answers.
     ///
     /// # Errors
     /// The last address's error when none does, or the broker's reason to refuse us.
-    pub(super) fn connect(urls: &[BrokerUrl]) -> Result<Self, ClientError> {
+    pub(crate) fn connect(urls: &[BrokerUrl]) -> Result<Self, ClientError> {
         let mut last = None;
         for url in urls {
             match reach(url) {
@@ -126,7 +141,7 @@ impl Client {
     }
 
     /// Declares a task queue as Celery's publishers do: a direct exchange of its name, the queue, the binding.
-    pub(super) fn declare_task_queue(&mut self, name: &str) -> Result<(), ClientError> {
+    pub(crate) fn declare_task_queue(&mut self, name: &str) -> Result<(), ClientError> {
         self.request(exchange::Declare {
             exchange: name.into(),
             kind: "direct".into(),
@@ -148,7 +163,7 @@ impl Client {
     }
 
     /// Declares a reply queue as the rpc backend does, and consumes from it.
-    pub(super) fn consume_replies(&mut self, name: &str) -> Result<(), ClientError> {
+    pub(crate) fn consume_replies(&mut self, name: &str) -> Result<(), ClientError> {
         /// Milliseconds after which the broker drops a queue nobody consumes from: Celery's `result_expires`.
         const EXPIRES: i64 = 86_400_000;
         let mut arguments = TableBuf::new();
@@ -185,7 +200,7 @@ impl Client {
     }
 
     /// Publishes to a queue through the default exchange and waits until the broker has taken charge.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         queue: &str,
         properties: &Properties<'_>,
@@ -195,7 +210,7 @@ impl Client {
     }
 
     /// Publishes to an exchange and waits until the broker has taken charge.
-    pub(super) fn publish_to(
+    pub(crate) fn publish_to(
         &mut self,
         exchange: &str,
         routing_key: &str,
@@ -229,7 +244,7 @@ impl Client {
     }
 
     /// Waits for a message that `wanted` takes.
-    pub(super) fn receive<T>(
+    pub(crate) fn receive<T>(
         &mut self,
         deadline: Option<Instant>,
         wanted: impl Fn(&Message) -> Option<T>,
@@ -249,7 +264,7 @@ impl Client {
     }
 
     /// Declares an exchange of its kind.
-    pub(super) fn declare_exchange(
+    pub(crate) fn declare_exchange(
         &mut self,
         name: &str,
         kind: &str,
@@ -264,7 +279,7 @@ impl Client {
     }
 
     /// Consumes from a queue that is ours alone and goes with us.
-    pub(super) fn consume_own(
+    pub(crate) fn consume_own(
         &mut self,
         queue: &str,
         exchange: &str,
@@ -297,7 +312,7 @@ impl Client {
     }
 
     /// Removes all messages that wait in a queue; how many there were. There are none in a queue that is not there.
-    pub(super) fn purge(&mut self, queue: &str) -> Result<u32, ClientError> {
+    pub(crate) fn purge(&mut self, queue: &str) -> Result<u32, ClientError> {
         const NOT_FOUND: u16 = 404;
         let purge = queue::Purge {
             queue: queue.into(),
@@ -322,7 +337,7 @@ impl Client {
     }
 
     /// Takes the next message of a queue without waiting for one, and acknowledges it.
-    pub(super) fn fetch(&mut self, queue: &str) -> Result<Option<Vec<u8>>, ClientError> {
+    pub(crate) fn fetch(&mut self, queue: &str) -> Result<Option<Vec<u8>>, ClientError> {
         self.connection.call(
             self.channel,
             basic::Get {
@@ -338,7 +353,7 @@ impl Client {
     }
 
     /// Says goodbye, so that the broker need not note a lost connection. Nobody cares whether it is heard.
-    pub(super) fn close(mut self) {
+    pub(crate) fn close(mut self) {
         self.connection.close(200, "", clock::now());
         let _ = self.answer(|_| None::<()>);
     }
