@@ -63,7 +63,7 @@
 //! | `terminate` signals the process that had the task, whatever it runs by then | the task, or nothing | |
 //! | an expired task that waits is discarded when its turn comes | while it waits for a child: at the moment it expires | |
 //! | an expired id is revoked from then on | it is not | a retry uses the same id |
-//! | `--statedb` is a shelve, written at a clean exit | a text file that is appended to at once and survives a kill; a shelve is refused with a word | |
+//! | `--statedb` is a shelve, written at a clean exit | a text file that is appended to at once and survives a kill, with revoked stamps as well; a Python app's shelve is taken over once and put aside, a Rust program refuses one with a word | |
 //! | a new rate limit drops the tasks that wait for the old one | they keep their places | |
 //! | `--max-memory-per-child` looks at the largest size a child ever had, after each task | at what it uses, every second | what was given back is no reason to go |
 //! | an early acknowledged task whose child dies before it began is lost in silence | FAILURE, with a text that says so | |

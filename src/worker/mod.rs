@@ -86,7 +86,7 @@ pub use registry::Registry;
 pub use request::{Cause, Request, State};
 pub use revoked::{REVOKE_EXPIRES, REVOKES_MAX, Revoked};
 pub use settings::{Binding, Exchange, LifeSettings, Monitoring, Queue, ResultBackend, Settings};
-pub use statedb::{StateDb, StateDbError};
+pub use statedb::{Shelve, StateDb, StateDbError};
 pub use task_event::{TaskEvent, TaskEvents, What};
 pub use tasks::Tasks;
 

@@ -44,14 +44,14 @@ impl Revoked {
         self.ids.insert(id.to_owned(), at, now)
     }
 
-    /// Revokes every task whose stamp `name` has one of these values.
-    pub fn insert_stamps(&mut self, name: &str, values: impl IntoIterator<Item = Value>) {
+    /// Revokes every task whose stamp `name` has this value. Whether that is news.
+    pub fn insert_stamp(&mut self, name: &str, value: Value) -> bool {
         let known = self.stamps.entry(name.to_owned()).or_default();
-        for value in values {
-            if !known.contains(&value) {
-                known.push(value);
-            }
+        let news = !known.contains(&value);
+        if news {
+            known.push(value);
         }
+        news
     }
 
     /// Whether this id is revoked.
@@ -138,7 +138,13 @@ impl Worker {
                 Value::Array(values) => values.clone(),
                 value => vec![value.clone()],
             };
-            self.tasks.revoked.insert_stamps(name, values);
+            for value in values {
+                if self.tasks.revoked.insert_stamp(name, value.clone())
+                    && let Some(state) = &mut self.state_db
+                {
+                    state.revoked_stamp(name, &value);
+                }
+            }
         }
         let is_meant = |request: &Request, revoked: &Revoked| {
             revoked.revoking_stamp(&request.stamps).is_some()
@@ -250,8 +256,14 @@ mod tests {
     #[test]
     fn every_stamp_is_looked_at_and_each_of_its_values() {
         let mut revoked = Revoked::default();
-        revoked.insert_stamps("customer", ["a".into(), "b".into()]);
-        revoked.insert_stamps("batch", [7.into()]);
+        for (name, value) in [
+            ("customer", "a".into()),
+            ("customer", "b".into()),
+            ("batch", 7.into()),
+        ] {
+            assert!(revoked.insert_stamp(name, value));
+        }
+        assert!(!revoked.insert_stamp("batch", 7.into()));
         let stamps = |json: &str| serde_json::from_str::<Map<String, Value>>(json).unwrap();
         for (json, hit) in [
             (r#"{"customer": "b"}"#, true),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::control::Command;
 use super::limits::Limits;
 use super::revoked;
+use super::statedb::Shelve;
 use crate::amqp::table::TableBuf;
 use crate::link::BrokerUrl;
 use crate::message::task::Accept;
@@ -142,6 +143,8 @@ pub struct LifeSettings {
     pub revoke_expires: Duration,
     /// Where revoked ids survive the worker (`--statedb`).
     pub state_db: Option<PathBuf>,
+    /// What a file of Celery's at that place holds, to be taken over.
+    pub shelve: Option<Shelve>,
     /// How long a cold shutdown waits for running tasks (`worker_soft_shutdown_timeout`); zero: not at all.
     pub soft_shutdown_timeout: Duration,
     /// Tasks whose time has passed are rejected, not acknowledged (`--dead-letter`).
@@ -161,6 +164,7 @@ impl Default for LifeSettings {
             revokes_max: revoked::REVOKES_MAX,
             revoke_expires: revoked::REVOKE_EXPIRES,
             state_db: None,
+            shelve: None,
             soft_shutdown_timeout: Duration::ZERO,
             dead_letter_expired: false,
             dead_letter_undecodable: false,

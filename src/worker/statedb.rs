@@ -1,4 +1,4 @@
-//! What survives the worker: revoked ids, and the node's logical clock.
+//! What survives the worker: revoked ids and stamps, and the node's logical clock.
 //!
 //! A text file of one record a line, each with its checksum, that is only ever appended to. A process that is killed at
 //! any octet leaves at worst half a last line, which is dropped at the next start; then the file is written anew,
@@ -8,8 +8,12 @@
 //! ```text
 //! celeriac state 1
 //! 5d1c98f0 {"revoked":"8a75c803-...","at":1764155000.25}
+//! 1c86bc7a {"stamp":"customer","value":"x"}
 //! 0f3be512 {"clock":4711}
 //! ```
+//!
+//! Celery's own state file is a shelve, which only Python can read: the interpreter of a Python app reports what is in
+//! it, and it is put aside once that is in a file of ours ([`StateDb::import`]).
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 const HEADER: &str = "celeriac state 1\n";
 
@@ -31,18 +36,65 @@ pub struct StateDb {
     clock: u64,
 }
 
-/// The revoked ids in a file, with their times.
-pub(super) type Saved = Vec<(String, SystemTime)>;
+/// What is in a file.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Saved {
+    /// The revoked ids, with their times.
+    pub(super) revoked: Vec<(String, SystemTime)>,
+    /// The revoked stamps, each with a value.
+    pub(super) stamps: Vec<(String, Value)>,
+}
+
+/// What was in a state file of Celery's, a shelve.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Shelve {
+    /// The files it consists of.
+    pub files: Vec<PathBuf>,
+    /// The revoked ids; when they were revoked cannot be told.
+    pub revoked: Vec<String>,
+    /// The logical clock.
+    pub clock: u64,
+}
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Record {
     Revoked { revoked: String, at: f64 },
+    Stamp { stamp: String, value: Value },
     Clock { clock: u64 },
 }
 
 impl StateDb {
-    /// Opens the file, or makes it. Gives the ids in it that were revoked less than `age` ago.
+    /// Puts a state file of ours in the place of Celery's, with what was in that, as of `now`; Celery's files get another
+    /// name.
+    ///
+    /// # Errors
+    /// When that cannot be written; Celery's files are as they were then, or have both names.
+    pub(super) fn import(
+        path: &Path,
+        shelve: &Shelve,
+        now: SystemTime,
+    ) -> Result<(), StateDbError> {
+        let error = |error| StateDbError::Io(path.to_owned(), error);
+        for file in &shelve.files {
+            fs::rename(file, beside(file, "celery")).map_err(error)?;
+        }
+        let mut text = HEADER.to_owned();
+        for id in &shelve.revoked {
+            text.push_str(&revoked_line(id, now));
+        }
+        let clock = shelve.clock;
+        text.push_str(&line(&Record::Clock { clock }));
+        replace(path, &text).map_err(error)?;
+        log::info!(
+            "statedb: {} has what was in Celery's state file: {} revoked ids",
+            path.display(),
+            shelve.revoked.len()
+        );
+        Ok(())
+    }
+
+    /// Opens the file, or makes it. Gives what is in it, but for ids that were revoked longer than `age` ago.
     ///
     /// # Errors
     /// When it cannot be written, or belongs to another program: it is not touched then.
@@ -68,15 +120,15 @@ impl StateDb {
             );
         }
         let is_young = |at: &SystemTime| now.duration_since(*at).is_ok_and(|passed| passed < age);
-        let revoked: Saved = read
-            .revoked
-            .into_iter()
-            .filter(|(_, at)| is_young(at))
-            .collect();
+        let mut saved = read.saved;
+        saved.revoked.retain(|(_, at)| is_young(at));
 
         let mut text = HEADER.to_owned();
-        for (id, at) in &revoked {
+        for (id, at) in &saved.revoked {
             text.push_str(&revoked_line(id, *at));
+        }
+        for (stamp, value) in &saved.stamps {
+            text.push_str(&stamp_line(stamp, value));
         }
         text.push_str(&line(&Record::Clock { clock: read.clock }));
         let file = replace(&path, &text).map_err(error)?;
@@ -90,7 +142,7 @@ impl StateDb {
             thread: Some(thread),
             clock: read.clock,
         };
-        Ok((state_db, revoked))
+        Ok((state_db, saved))
     }
 
     /// The clock as it was saved last.
@@ -107,6 +159,11 @@ impl StateDb {
     /// Saves a revoked id.
     pub(super) fn revoked(&mut self, id: &str, at: SystemTime) {
         self.append(revoked_line(id, at));
+    }
+
+    /// Saves a revoked stamp.
+    pub(super) fn revoked_stamp(&mut self, stamp: &str, value: &Value) {
+        self.append(stamp_line(stamp, value));
     }
 
     fn append(&self, line: String) {
@@ -166,7 +223,7 @@ fn beside(path: &Path, word: &str) -> PathBuf {
 
 #[derive(Debug, Default, PartialEq)]
 struct Read {
-    revoked: Saved,
+    saved: Saved,
     clock: u64,
     /// More is wrong than that the last line is incomplete.
     damaged: bool,
@@ -182,7 +239,12 @@ fn read(octets: &[u8]) -> Option<Read> {
         match record(piece) {
             Some(Record::Revoked { revoked, at }) => {
                 let since = Duration::try_from_secs_f64(at).unwrap_or_default();
-                read.revoked.push((revoked, UNIX_EPOCH + since));
+                read.saved.revoked.push((revoked, UNIX_EPOCH + since));
+            }
+            Some(Record::Stamp { stamp, value }) => {
+                if !read.saved.stamps.contains(&(stamp.clone(), value.clone())) {
+                    read.saved.stamps.push((stamp, value));
+                }
             }
             Some(Record::Clock { clock }) => read.clock = clock,
             None => read.damaged |= piece.ends_with(b"\n"),
@@ -205,6 +267,13 @@ fn revoked_line(id: &str, at: SystemTime) -> String {
     line(&Record::Revoked {
         revoked: id.to_owned(),
         at: since.as_secs_f64(),
+    })
+}
+
+fn stamp_line(stamp: &str, value: &Value) -> String {
+    line(&Record::Stamp {
+        stamp: stamp.to_owned(),
+        value: value.clone(),
     })
 }
 
@@ -235,8 +304,8 @@ impl fmt::Display for StateDbError {
         match self {
             Self::Foreign(path) => write!(
                 f,
-                "statedb: {} is no state file of celeriac's; Celery's can only be read by Python. \
-                 Name another file, or move this one away",
+                "statedb: {} is no state file of celeriac's; Celery's can only be read by the interpreter of a Python \
+                 app (-A). Name another file, or move this one away",
                 path.display()
             ),
             Self::Io(path, error) => write!(f, "statedb: {}: {error}", path.display()),
@@ -247,83 +316,5 @@ impl fmt::Display for StateDbError {
 impl std::error::Error for StateDbError {}
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
-mod tests {
-    use super::*;
-
-    const AGE: Duration = Duration::from_secs(3600);
-
-    fn at(second: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second)
-    }
-
-    fn path(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("celeriac-{name}-{}", std::process::id()));
-        let _ = fs::remove_file(&path);
-        path
-    }
-
-    /// T15.3: what was revoked is revoked after a restart, unless it has become too old.
-    #[test]
-    fn what_was_saved_is_there_again() {
-        let path = path("statedb");
-        let open = |now| StateDb::open(path.clone(), AGE, now).unwrap();
-        let (mut state, revoked) = open(at(0));
-        assert_eq!((revoked, state.clock()), (vec![], 0));
-        state.revoked("old", at(0));
-        state.revoked("a \"quoted\"\nid", at(10));
-        state.set_clock(42);
-        drop(state);
-        let (state, revoked) = open(at(3605));
-        assert_eq!(revoked, [("a \"quoted\"\nid".to_owned(), at(10))]);
-        assert_eq!(state.clock(), 42);
-        drop(state);
-        fs::remove_file(path).unwrap();
-    }
-
-    /// T15.3: killed at any octet, it opens, and what was written before that is there.
-    #[test]
-    fn a_file_that_ends_anywhere_is_read_up_to_there() {
-        let mut text = HEADER.to_owned();
-        let mut ends = vec![];
-        for number in 0..20 {
-            text.push_str(&revoked_line(&format!("id-{number}"), at(number)));
-            ends.push(text.len());
-        }
-        for length in 0..=text.len() {
-            let read = read(&text.as_bytes()[..length]).unwrap();
-            let whole = ends.iter().filter(|end| **end <= length).count();
-            assert_eq!(read.revoked.len(), whole, "{length} octets");
-            assert!(!read.damaged);
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_costs_its_line_and_is_noticed() {
-        let text = format!(
-            "{HEADER}{}{}",
-            revoked_line("a", at(0)),
-            revoked_line("b", at(1))
-        );
-        for place in HEADER.len()..text.len() - 1 {
-            let mut octets = text.clone().into_bytes();
-            octets[place] ^= 1;
-            let read = read(&octets).unwrap();
-            assert!(read.damaged, "octet {place}");
-            assert!(read.revoked.len() <= 1);
-        }
-    }
-
-    #[test]
-    fn a_file_of_another_program_is_not_touched() {
-        let path = path("shelve");
-        fs::write(&path, b"\x13\x57\x9a\xcegdbm").unwrap();
-        let error = StateDb::open(path.clone(), AGE, at(0)).unwrap_err();
-        assert!(
-            error.to_string().contains("no state file of celeriac's"),
-            "{error}"
-        );
-        assert_eq!(fs::read(&path).unwrap(), b"\x13\x57\x9a\xcegdbm");
-        fs::remove_file(path).unwrap();
-    }
-}
+#[path = "statedb_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,6 +97,14 @@ def make_worker(kind: str, broker: RabbitMQ, queue: str, tmp_path: pathlib.Path)
     yield make
     for worker in workers:
         worker.close()
+
+
+@pytest.fixture
+def app_worker(make_worker: Callable[..., Worker], kind: str) -> Callable[..., Worker]:
+    """Starts workers of the Python app `life_app`."""
+    program = [sys.executable, "-m", "celery"] if kind == "celery" else [str(celeriac_binary()), "--python", sys.executable]
+    command = [*program, "-A", "life_app"]
+    return lambda **options: make_worker(command=command, urls_in_environment=True, **options)
 
 
 @pytest.fixture

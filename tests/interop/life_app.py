@@ -58,6 +58,16 @@ def catches(seconds: float) -> str:
     return "slept"
 
 
+class Slow(Task):
+    def before_start(self, *args: object) -> None:
+        time.sleep(0.5)
+
+
+@app.task(name="life.slow_to_begin", base=Slow)
+def slow_to_begin(path: str) -> None:
+    open(path, "w").close()
+
+
 @app.task(name="life.grim", acks_late=True, reject_on_worker_lost=True, bind=True)
 def grim(self: Task, path: str) -> None:
     with open(path, "a") as file:

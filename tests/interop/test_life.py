@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import WorkerLostError
 
-from harness import TIMEOUT, Client, Process, Raw, Worker, celeriac_binary, elapsed, wait_until
-
-
-@pytest.fixture
-def app_worker(make_worker: Callable[..., Worker], kind: str) -> Callable[..., Worker]:
-    """Starts workers of `life_app`."""
-    program = [sys.executable, "-m", "celery"] if kind == "celery" else [str(celeriac_binary()), "--python", sys.executable]
-    command = [*program, "-A", "life_app"]
-    return lambda **options: make_worker(command=command, urls_in_environment=True, **options)
+from harness import TIMEOUT, Client, Process, Raw, elapsed, wait_until
 
 
 def unsettled(raw: Raw, queue: str) -> tuple[int, int]:
@@ -90,6 +80,16 @@ def test_t12_1_a_soft_limit_is_an_exception_in_the_task(app_worker, client: Clie
         client.send("life.spin", (60,), soft_time_limit=1, time_limit=30).get(timeout=TIMEOUT)
     worker.wait_log(r"Soft time limit \(1s\) exceeded for life\.spin\[")
     assert client.call("life.add", 2, 3) == 5
+
+
+def test_t12_3_a_soft_limit_before_the_body_is_kept_for_it(app_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    worker = app_worker(concurrency=1)
+    path = tmp_path / "begun"
+    with pytest.raises(SoftTimeLimitExceeded):
+        client.send("life.slow_to_begin", (str(path),), soft_time_limit=0.2, time_limit=30).get(timeout=TIMEOUT)
+    assert not path.exists()
+    assert client.send("life.slow_to_begin", (str(path),)).get(timeout=TIMEOUT) is None
+    assert path.exists() and "exited with" not in worker.log
 
 
 @pytest.mark.celeriac("Celery's child may be hit while it waits for the next task, and dies of it")

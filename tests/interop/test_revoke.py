@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import types
 import uuid
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded
 from celery.exceptions import TaskRevokedError
+from celery.utils.collections import LimitedSet
+from celery.worker.state import Persistent
 
 from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
 
@@ -88,6 +91,36 @@ def test_t15_3_revoked_ids_survive_a_kill(make_worker, client: Client, tmp_path:
     with pytest.raises(TaskRevokedError):
         client.send("demo.add", (2, 3), task_id=identity).get(timeout=TIMEOUT)
     assert second.stop() == 0
+
+
+@pytest.mark.celeriac("Celery forgets them")
+def test_t15_3_revoked_stamps_survive_a_restart(make_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    arguments = ["--statedb", str(tmp_path / "state")]
+    worker = make_worker(arguments=arguments)
+    client.app.control.revoke_by_stamped_headers({"customer": ["x"]}, destination=[worker.name], reply=True, timeout=TIMEOUT)
+    wait_until(lambda: "customer" in (tmp_path / "state").read_text(), "the stamp in the file", 2)
+    worker.popen.kill()
+    worker.popen.wait()
+    make_worker(arguments=arguments)
+    stamped = {"stamped_headers": ["customer"], "customer": "x"}
+    with pytest.raises(TaskRevokedError):
+        client.send("demo.add", (2, 3), headers=stamped | {"stamps": {"customer": ["x"]}}).get(timeout=TIMEOUT)
+
+
+@pytest.mark.celeriac("Celery goes on with its own")
+def test_t15_3_celerys_state_file_is_taken_over_once(app_worker, client: Client, tmp_path: pathlib.Path) -> None:
+    path, identity = tmp_path / "state", str(uuid.uuid4())
+    kept = Persistent(types.SimpleNamespace(revoked=LimitedSet(maxlen=10, expires=100), merge_revoked=lambda saved: None), str(path))
+    kept.state.revoked.add(identity)
+    kept.save()
+    files = {file.name for file in tmp_path.glob("state*")}
+    worker = app_worker(arguments=["--statedb", str(path)])
+    result = client.send("life.add", (2, 3), task_id=identity)
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=TIMEOUT)
+    assert path.read_text().startswith("celeriac state 1\n") and identity in path.read_text()
+    assert {file.name for file in tmp_path.glob("state*.celery")} == {f"{name}.celery" for name in files}
+    assert worker.stop() == 0
 
 
 def test_a_limit_set_by_command_holds_for_the_next_task(worker: Worker, client: Client) -> None:

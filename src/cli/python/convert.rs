@@ -14,7 +14,7 @@ use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
     Binding, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry, ResultBackend, Settings,
-    TaskOptions,
+    Shelve, TaskOptions,
 };
 
 /// kombu's names of the transport that main speaks.
@@ -96,6 +96,11 @@ fn life(report: &Report) -> Result<LifeSettings, String> {
         max_memory_per_child: worker.max_memory_per_child.map(|kib| kib as u64 * 1024),
         disable_rate_limits: settings.flag("worker_disable_rate_limits") == Some(true),
         state_db: node_name::state_file(worker.statedb.as_deref(), &report.node)?,
+        shelve: report.shelve.as_ref().map(|shelve| Shelve {
+            files: shelve.files.clone(),
+            revoked: shelve.revoked.clone(),
+            clock: shelve.clock,
+        }),
         ..environment::revokes()
     })
 }

@@ -61,36 +61,70 @@ class Worker(asynpool.Worker):
     """Celery's pool worker, but for the ends of its pipes that its parent would have."""
 
     def after_fork(self):
+        # Main asks what we are doing; also while the app's own start of a child takes its time.
+        faulthandler.register(signal.SIGRTMIN + 1, file=2, all_threads=True)
         super().after_fork()
-        signal.signal(signal.SIGUSR1, soft_limit_reached)
-        faulthandler.register(signal.SIGRTMIN + 1, file=2, all_threads=True)  # main asks what we are doing
+        signal.signal(signal.SIGUSR1, soft_limit.reached)
 
     def contribute_to_object(self, obj):
         obj.inqW_fd = obj.synqW_fd = None
         return obj
 
 
-def soft_limit_reached(number, frame):
+class SoftLimit:
     """Raises SoftTimeLimitExceeded in the body of the task and nowhere else.
 
     Not in the tracer around it, which stores results, and not in the loop that waits for jobs, where it would end the
     process. The body is what the tracer calls as `fun`. Main sends the signal only while it knows of no answer, and
-    gives no other job in between, so there is no body but the right one.
+    gives no other job in between, so there is no body but the right one. A signal that comes before the body begins
+    is kept for that moment, which the interpreter tells a profiler of.
     """
-    inner = None
-    while frame is not None:
-        if frame.f_code.co_name == "trace_task" and frame.f_globals.get("__name__") == trace.__name__:
-            if inner is not None and inner is code_of(frame.f_locals.get("fun")):
+
+    def __init__(self):
+        self.running = False
+        self.pending = False
+        self.profiler = None
+
+    def reached(self, number, frame):
+        inner = None
+        while frame is not None:
+            if inner is not None and is_body(inner, frame):
                 raise SoftTimeLimitExceeded()
-            return
-        inner, frame = frame.f_code, frame.f_back
+            inner, frame = frame.f_code, frame.f_back
+        # A body that has ended does not begin again.
+        if self.running and not self.pending:
+            self.pending, self.profiler = True, sys.getprofile()
+            sys.setprofile(self.called)
+
+    def called(self, frame, event, argument):
+        if event == "call" and frame.f_back is not None and is_body(frame.f_code, frame.f_back):
+            self.forget()
+            raise SoftTimeLimitExceeded()
+
+    def forget(self):
+        if self.pending:
+            self.pending = False
+            sys.setprofile(self.profiler)
+
+    def begin(self):
+        self.running = True
+
+    def end(self):
+        self.running = False
+        self.forget()
 
 
-def code_of(function):
-    """The code of a function, a method, or a task that is called as one."""
+soft_limit = SoftLimit()
+
+
+def is_body(code, caller):
+    """Whether this is the code of a task, called by the tracer in the frame `caller`."""
+    if caller.f_code.co_name != "trace_task" or caller.f_globals.get("__name__") != trace.__name__:
+        return False
+    function = caller.f_locals.get("fun")
     if isinstance(function, Task):
         function = type(function).__call__
-    return getattr(function, "__code__", None)
+    return code is getattr(function, "__code__", None)
 
 
 def reset_signals():
@@ -176,6 +210,7 @@ class Outbox:
 
     def ready(self, in_order, value):
         """The job is done: by its tracer, or in disorder, with an exception that got past it."""
+        soft_limit.end()
         if in_order:
             failed, value, _ = value
             if not failed:
@@ -225,6 +260,7 @@ class Outbox:
         """Runs one job with Celery's tracer; what comes back is what Celery's own children give back."""
 
         self.job, self.begun = job, time.monotonic()
+        soft_limit.begin()
         request = request_of(job)
         try:
             payload = decoded(job, body, self.accept)

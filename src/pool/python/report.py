@@ -2,6 +2,9 @@
 
 import json
 import os
+import pickle
+import sys
+import zlib
 
 #: Settings that main consults.
 SETTINGS = """
@@ -92,8 +95,36 @@ def of(worker):
         "receivers": receivers(app),
         "control": control_commands(),
         "differences": list(differences(worker)),
+        "shelve": shelve(worker),
         "conf": plain(app.conf.table(with_defaults=False)),
     }
+
+
+def shelve(worker):
+    """What a state file that Celery has written holds; main reads none but its own, and takes this over."""
+    import dbm
+    import shelve
+
+    from celery.utils.nodenames import node_format
+
+    if not worker.statedb:
+        return None
+    path = node_format(worker.statedb, worker.hostname)
+    if not dbm.whichdb(path):
+        return None  # there is none, or one of main's
+    files = [path + suffix for suffix in ("", ".db", ".dat", ".dir", ".bak", ".pag") if os.path.exists(path + suffix)]
+    revoked, clock = (), 0
+    try:
+        with shelve.open(path, "r") as saved:
+            clock = int(saved.get("clock") or 0)
+            if saved.get("zrevoked"):
+                revoked = pickle.loads(zlib.decompress(saved["zrevoked"]))
+            else:
+                revoked = saved.get("revoked") or ()
+        revoked = [str(one) for one in revoked]
+    except Exception as exc:
+        sys.exit(f"Error: statedb: {path} cannot be read ({exc!r}): name another file, or move this one away")
+    return {"files": [os.path.abspath(file) for file in files], "revoked": revoked, "clock": clock}
 
 
 def plain(value):

@@ -1,6 +1,7 @@
 //! What the interpreter reports on an app: the output of `report.py`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -44,6 +45,8 @@ pub struct Report {
     pub control: BTreeMap<String, String>,
     /// What the app brings that this worker does not run: a sentence each.
     pub differences: Vec<String>,
+    /// What a state file of Celery's holds, if there is one.
+    pub shelve: Option<Shelve>,
     /// The app's settings that are not the default, passwords hidden (`inspect conf`).
     pub conf: Map<String, Value>,
 }
@@ -113,6 +116,17 @@ pub struct WorkerReport {
     pub without_heartbeat: bool,
     /// No mingle.
     pub without_mingle: bool,
+}
+
+/// A state file of Celery's.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Shelve {
+    /// The files it consists of.
+    pub files: Vec<PathBuf>,
+    /// The revoked ids.
+    pub revoked: Vec<String>,
+    /// The logical clock.
+    pub clock: u64,
 }
 
 /// Settings by name. An app may set them to anything; what is not of the kind that is asked for counts as not set.

@@ -22,11 +22,17 @@ impl Step<Worker> for StateDb {
             return Ok(Progress::Done);
         };
         let now = clock::wall();
-        let (state_db, revoked) =
-            statedb::StateDb::open(path, cx.settings.life.revoke_expires, now)
-                .map_err(|error| StepError::new(error.to_string()))?;
-        for (id, at) in revoked {
+        let failed = |error: statedb::StateDbError| StepError::new(error.to_string());
+        if let Some(shelve) = cx.settings.life.shelve.take() {
+            statedb::StateDb::import(&path, &shelve, now).map_err(failed)?;
+        }
+        let (state_db, saved) =
+            statedb::StateDb::open(path, cx.settings.life.revoke_expires, now).map_err(failed)?;
+        for (id, at) in saved.revoked {
             cx.tasks.revoked.insert(&id, at, now);
+        }
+        for (stamp, value) in saved.stamps {
+            cx.tasks.revoked.insert_stamp(&stamp, value);
         }
         cx.producer.events.clock.adjust(state_db.clock());
         cx.state_db = Some(state_db);
