@@ -23,7 +23,9 @@ use crate::link::BrokerUrl;
 use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
-use crate::worker::{self, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name};
+use crate::worker::{
+    self, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name,
+};
 
 /// Celery's `worker_prefetch_multiplier`.
 const PREFETCH_MULTIPLIER: u32 = 4;
@@ -232,7 +234,7 @@ impl Life {
             let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             limit.filter(|limit| !limit.is_zero())
         };
-        let mut life = LifeSettings {
+        Ok(LifeSettings {
             limits: Limits {
                 soft: limit(self.soft_time_limit),
                 hard: limit(self.time_limit),
@@ -243,9 +245,7 @@ impl Life {
             soft_shutdown_timeout: limit(Some(self.soft_shutdown_timeout)).unwrap_or_default(),
             state_db: node_name::state_file(self.statedb.as_deref(), node)?,
             ..environment::revokes()
-        };
-        self.own.apply(&mut life);
-        Ok(life)
+        })
     }
 }
 
@@ -363,7 +363,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
     let monitoring = arguments
         .monitoring
         .settings(setting.app.name(), "amqp", backend, &conf);
-    Ok(Settings {
+    let mut settings = Settings {
         read_urls,
         write_urls,
         results,
@@ -382,7 +382,10 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         monitoring,
         commands: setting.app.commands().to_vec(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
-    })
+        broker: BrokerSettings::default(),
+    };
+    arguments.life.own.apply(&mut settings);
+    Ok(settings)
 }
 
 /// The banner, with the list of tasks for those who want to know what happens.

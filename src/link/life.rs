@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 use std::vec;
 
 use crate::amqp::connection::{CloseReason, ConnectionError};
-use crate::amqp::reply::ReplyCode;
 use crate::sys::fd::SharedFd;
 
 use super::loss::{Loss, Stage};
+use super::remedy::{Level, Remedy};
 use super::resolve::{Progress, Resolver};
 use super::retry::{Failure, Retry, SETTLED, Schedule};
 use super::settings::Settings;
 use super::transport::Transport;
 use super::url::BrokerUrl;
+
+/// How long one address of several may take to accept; the last has the whole connect timeout.
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Life {
     pub(super) settings: Settings,
@@ -203,7 +206,8 @@ impl Life {
         while let Some(address) = rest.next() {
             match Transport::dial(address) {
                 Ok(transport) => {
-                    let until = self.now + self.connect_timeout();
+                    let patience = self.connect_timeout();
+                    let until = self.now + share(patience, rest.len());
                     self.phase = Phase::Dial(Dial {
                         transport,
                         until,
@@ -289,7 +293,7 @@ impl Life {
             _ => Failure::Attempt,
         };
         let url = self.url;
-        self.url = (url + 1) % self.settings.urls.len();
+        self.url = self.schedule.after(url, failure, stays(&reason));
         self.notices.push_back(match self.schedule.next(failure) {
             Some((retry, pause)) => {
                 self.phase = Phase::Pause {
@@ -322,14 +326,28 @@ impl Life {
     }
 }
 
+/// How long an address may take while so many others wait for their turn: a name with a dead IPv6 address in front
+/// costs little more than one without.
+fn share(timeout: Duration, others: usize) -> Duration {
+    match others {
+        0 => timeout,
+        _ => timeout.min(OTHERS_WAIT),
+    }
+}
+
+/// Whether the broker that ended a working connection like this is the one to ask again.
+fn stays(reason: &Loss) -> bool {
+    matches!(reason, Loss::Closed(CloseReason::Server { code, .. })
+        if Remedy::of(Level::Connection, *code) == Remedy::RetryConnection)
+}
+
 /// Whether a login that ended like this will end like this again: credentials, virtual host or
 /// versions must change.
 fn is_permanent(reason: &Loss) -> bool {
     match reason {
-        Loss::Closed(CloseReason::Server { code, .. }) => matches!(
-            ReplyCode::from_number(*code),
-            Some(ReplyCode::AccessRefused | ReplyCode::NotAllowed | ReplyCode::InvalidPath)
-        ),
+        Loss::Closed(CloseReason::Server { code, .. }) => {
+            Remedy::of(Level::Connection, *code) == Remedy::WrongConfiguration
+        }
         Loss::Closed(CloseReason::Protocol(error)) => matches!(
             error,
             ConnectionError::VersionRefused { .. }

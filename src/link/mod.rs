@@ -31,8 +31,8 @@
 //!
 //! # Retrying
 //!
-//! See [`RetryPolicy`] for the pace. Nothing but [`RetryPolicy::limit`] makes a link give up by
-//! itself. A refusal that is not going to change (wrong password, no such virtual host) is retried
+//! See [`RetryPolicy`] for the pace, [`Failover`] for the order of brokers, and [`Remedy`] for what a code means. Only
+//! the policy makes a link give up by itself. A refusal that is not going to change (wrong password, no such virtual host) is retried
 //! slowly and marked `permanent`: Celery exits with "Unrecoverable error" for the first of these,
 //! spins on the second, and which of all this is wanted is the owner's decision; it calls
 //! [`Link::close`].
@@ -44,6 +44,7 @@ mod fuzz;
 mod life;
 mod loss;
 mod machine;
+mod remedy;
 mod resolve;
 mod retry;
 mod settings;
@@ -54,6 +55,7 @@ mod url;
 pub use fuzz::fuzz_broker_url;
 pub use loss::{Loss, Stage};
 pub use machine::{Link, LinkEvent, Turn};
-pub use retry::{Retry, RetryPolicy};
+pub use remedy::{Level, Remedy};
+pub use retry::{Failover, Retry, RetryPolicy};
 pub use settings::Settings;
 pub use url::{BrokerUrl, UrlError};

@@ -4,13 +4,13 @@
 //! without jitter, because its users know the lines `Trying again in 2.00 seconds... (1/100)`.
 //! **After the loss of a working connection**, where Celery may sit out up to 32 seconds of a
 //! broker that is long back, the first try comes at once (within [`SPREAD`]: a thousand workers
-//! have lost the same broker in the same millisecond), and then about one a second for
-//! [`quick_tries`](RetryPolicy::quick_tries) tries: the time a broker takes to restart. Only then
+//! have lost the same broker in the same millisecond), and then about two a second for
+//! [`quick_tries`](RetryPolicy::quick_tries) tries, a minute: the time a broker takes to restart. Only then
 //! do pauses grow as at the start. All pauses after a loss are shortened by a random part of up to
 //! [`JITTER`]; what is reported is what is waited.
 //!
 //! The count of tries is honest too: the quick ones come on top of Celery's hundred, so the line
-//! after a loss reads `(1/160)`, and the link is never less patient than Celery. It starts over
+//! after a loss reads `(1/220)`, and the link is never less patient than Celery. It starts over
 //! with every loss of a connection that had lasted; one that the broker ends right after the login
 //! counts as a failed try, so it cannot make us spin. A refusal that will not go away by itself (a
 //! wrong password) skips the quick tries.
@@ -42,10 +42,50 @@ pub struct RetryPolicy {
     /// How many tries may follow the first before the link gives up
     /// (`broker_connection_max_retries`, 100). `None` is for ever, `Some(0)` is one try.
     pub limit: Option<u32>,
-    /// The pause between quick tries after a loss: 1 s.
+    /// The pause between quick tries after a loss: half a second.
     pub quick_pause: Duration,
-    /// How many quick tries there are after a loss: 60. None of them when `limit` is `Some(0)`.
+    /// How many quick tries there are after a loss: 120. None of them when `limit` is `Some(0)`.
     pub quick_tries: u32,
+    /// Whether to try again at all before there was a connection (`broker_connection_retry_on_startup`).
+    pub at_start: bool,
+    /// Whether to try again after the loss of a connection (`broker_connection_retry`).
+    pub after_loss: bool,
+    /// Which broker is next.
+    pub failover: Failover,
+}
+
+/// In which order the brokers of a list are tried (`broker_failover_strategy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failover {
+    /// One after the other, and after a loss the one behind the one that was lost.
+    #[default]
+    RoundRobin,
+    /// Any other, by chance.
+    Shuffle,
+    /// One after the other, and after a loss the first: it is where one belongs. Celery has not got this.
+    Priority,
+}
+
+impl Failover {
+    /// The order of this name, as Celery spells it.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "round-robin" => Some(Self::RoundRobin),
+            "shuffle" => Some(Self::Shuffle),
+            "priority" => Some(Self::Priority),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RoundRobin => "round-robin",
+            Self::Shuffle => "shuffle",
+            Self::Priority => "priority",
+        })
+    }
 }
 
 impl Default for RetryPolicy {
@@ -55,8 +95,11 @@ impl Default for RetryPolicy {
             step: Duration::from_secs(2),
             cap: Duration::from_secs(32),
             limit: Some(100),
-            quick_pause: Duration::from_secs(1),
-            quick_tries: 60,
+            quick_pause: Duration::from_millis(500),
+            quick_tries: 120,
+            at_start: true,
+            after_loss: true,
+            failover: Failover::RoundRobin,
         }
     }
 }
@@ -150,6 +193,9 @@ impl Schedule {
         let first_loss = failure == Failure::Unsettled && !self.recovering;
         if failure == Failure::Settled || first_loss {
             self.recover();
+            if !self.policy.after_loss {
+                return None;
+            }
             return Some((Retry::AtOnce, SPREAD.mul_f64(self.random.fraction())));
         }
         if failure == Failure::Permanent {
@@ -160,6 +206,13 @@ impl Schedule {
             return Some((Retry::NextUrl, Duration::ZERO));
         }
         self.tried = 0;
+        let again = match self.recovering {
+            true => self.policy.after_loss,
+            false => self.policy.at_start,
+        };
+        if !again {
+            return None;
+        }
         let mut pause = self.next_pause()?;
         if self.recovering {
             pause = pause.mul_f64(1.0 - JITTER * self.random.fraction());
@@ -177,6 +230,20 @@ impl Schedule {
             },
             pause,
         ))
+    }
+
+    /// Which URL is next after this one; `stays` is to ask the same again.
+    pub(super) fn after(&mut self, url: usize, failure: Failure, stays: bool) -> usize {
+        let lost = failure == Failure::Settled;
+        match self.policy.failover {
+            _ if stays && lost => url,
+            Failover::Priority if lost && url > 0 => 0,
+            Failover::Shuffle if self.urls > 1 => {
+                let others = self.urls as u64 - 1;
+                (url + 1 + self.random.below(others) as usize) % self.urls
+            }
+            _ => (url + 1) % self.urls,
+        }
     }
 
     /// Forgets everything, as if just made.
@@ -279,7 +346,7 @@ mod tests {
                 retry == Retry::AtOnce && wait <= SPREAD,
                 "{retry:?} {wait:?}"
             );
-            for number in 1..=160 {
+            for number in 1..=220 {
                 let Some((
                     Retry::Later {
                         pause,
@@ -292,15 +359,15 @@ mod tests {
                     panic!("try {number}");
                 };
                 let full = match number {
-                    1..=60 => 1.0,
-                    _ => f64::from(number - 60).min(16.0) * 2.0,
+                    1..=120 => 0.5,
+                    _ => f64::from(number - 120).min(16.0) * 2.0,
                 };
                 let shown = pause.as_secs_f64();
                 assert!(
                     shown <= full && shown >= full * (1.0 - JITTER),
                     "{number}: {shown}"
                 );
-                assert_eq!((wait, attempt, limit), (pause, number, Some(160)));
+                assert_eq!((wait, attempt, limit), (pause, number, Some(220)));
             }
             assert_eq!(schedule.next(Failure::Attempt), None);
         }
@@ -315,7 +382,7 @@ mod tests {
         ));
         for _ in 0..10 {
             let (_, wait) = schedule.next(Failure::Unsettled).expect("a try");
-            assert!(wait >= Duration::from_millis(750));
+            assert!(wait >= Duration::from_millis(375));
         }
     }
 
@@ -356,5 +423,62 @@ mod tests {
         };
         let texts = texts(&mut schedule(forever, 1), Failure::Attempt, 1000);
         assert_eq!(texts[999], "Trying again in 32.00 seconds... (1000)");
+    }
+
+    /// T22: the orders of brokers.
+    #[test]
+    fn t22_failover_goes_round_home_or_anywhere_else() {
+        let after = |failover, url, failure, stays| {
+            let policy = RetryPolicy {
+                failover,
+                ..RetryPolicy::default()
+            };
+            schedule(policy, 3).after(url, failure, stays)
+        };
+        use Failure::{Attempt, Settled};
+        for failover in [Failover::RoundRobin, Failover::Priority] {
+            assert_eq!(after(failover, 2, Attempt, false), 0);
+            assert_eq!(after(failover, 0, Settled, false), 1, "it may be dead");
+            assert_eq!(after(failover, 1, Settled, true), 1, "it only said no");
+            assert_eq!(Failover::named(&failover.to_string()), Some(failover));
+        }
+        assert_eq!(after(Failover::RoundRobin, 1, Settled, false), 2);
+        assert_eq!(after(Failover::Priority, 1, Settled, false), 0, "home");
+        let policy = RetryPolicy {
+            failover: Failover::Shuffle,
+            ..RetryPolicy::default()
+        };
+        let mut any = schedule(policy, 3);
+        let mut next: Vec<_> = (0..99).map(|_| any.after(1, Attempt, false)).collect();
+        next.sort_unstable();
+        next.dedup();
+        assert_eq!(next, [0, 2], "each of the others");
+        assert_eq!(
+            schedule(RetryPolicy::default(), 1).after(0, Attempt, false),
+            0
+        );
+    }
+
+    /// T22: `broker_connection_retry_on_startup` and `broker_connection_retry`.
+    #[test]
+    fn t22_it_may_be_told_not_to_retry() {
+        let at_start = RetryPolicy {
+            at_start: false,
+            ..RetryPolicy::default()
+        };
+        let mut once = schedule(at_start, 2);
+        assert!(once.next(Failure::Attempt).is_some(), "the next URL");
+        assert_eq!(once.next(Failure::Attempt), None);
+        assert!(
+            once.next(Failure::Settled).is_some(),
+            "a loss is another matter"
+        );
+        let after_loss = RetryPolicy {
+            after_loss: false,
+            ..RetryPolicy::default()
+        };
+        let mut never = schedule(after_loss, 1);
+        assert!(never.next(Failure::Attempt).is_some());
+        assert_eq!(never.next(Failure::Settled), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The worker: the one value that the Hub lends to every handler.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::acks::Acks;
 use super::books::Books;
@@ -26,9 +26,9 @@ use crate::amqp::connection::Event;
 use crate::boot::{self, Blueprint, BlueprintError, State, StepError};
 use crate::hub::{Hub, Next, Ready};
 use crate::link::{self, Link, LinkEvent, Turn};
-use crate::message::json::python_quoted;
 use crate::pool::zygote::Zygote;
 use crate::pool::{Finish, Job};
+use crate::sys::clock;
 use crate::util::random::Random;
 
 /// The parts of a worker, each the one owner of its state, and what ties them together.
@@ -59,6 +59,8 @@ pub struct Worker {
     pub gossip: Gossip,
     /// When it began.
     pub(super) started: Instant,
+    /// The longest turn of the Hub so far: what else there was to do has waited so long.
+    pub(super) stall: Duration,
     alarm: Alarm,
 }
 
@@ -73,23 +75,30 @@ impl Worker {
     ) -> Result<Self, BlueprintError> {
         let mut random = Random::new(seed);
         let link = |urls: &[link::BrokerUrl], role: &str, seed| {
-            let name = format!("{} {role}", settings.node_name);
-            let mut link_settings = link::Settings::new(urls.to_vec(), name);
+            let mut link_settings = link::Settings {
+                urls: urls.to_vec(),
+                connection_name: format!("{} {role}", settings.node_name),
+                ..settings.broker.link.clone()
+            };
             if role == "producer" {
-                link_settings.retry.limit = None; // the consumer decides when to give up
+                let retry = &mut link_settings.retry; // the consumer decides when to give up
+                (retry.limit, retry.at_start, retry.after_loss) = (None, true, true);
             }
             Link::new(link_settings, seed, now)
         };
         let consumer = Consumer::new(
             link(&settings.read_urls, "consumer", random.next_u64()),
             &settings,
+            now,
         );
         let producer = Producer::new(
             link(&settings.write_urls, "producer", random.next_u64()),
             Dispatcher::new(&settings),
         );
+        let tasks = Tasks::new(registry, &settings, now);
+        tasks.warn_of_overdue();
         Ok(Self {
-            tasks: Tasks::new(registry, &settings, now),
+            tasks,
             extensions: Extensions::default(),
             zygote: Some(zygote),
             pool: PoolPart::default(),
@@ -106,6 +115,7 @@ impl Worker {
             heart: Heart::default(),
             gossip: Gossip::default(),
             started: now,
+            stall: Duration::ZERO,
             alarm: Alarm::default(),
             settings,
         })
@@ -136,7 +146,7 @@ impl Worker {
             .map_err(StepError::new)
     }
 
-    fn give_up(&mut self, reason: &str, hub: &mut Hub<Self>) {
+    pub(super) fn give_up(&mut self, reason: &str, hub: &mut Hub<Self>) {
         log::error!(target: CRITICAL, "Unrecoverable error: {reason}");
         self.leave(1, hub);
     }
@@ -220,6 +230,8 @@ impl Worker {
                 link,
                 acks,
                 subscriptions,
+                watchdog,
+                counts,
                 ..
             } = consumer;
             while let Some(event) = link.poll_event() {
@@ -227,7 +239,10 @@ impl Worker {
                 let job = match event {
                     LinkEvent::Amqp(Event::Deliver(delivery)) => {
                         match subscriptions.purpose(delivery.channel) {
-                            Some(Purpose::Tasks) => tasks.receive(&delivery, acks, producer, now),
+                            Some(Purpose::Tasks) => {
+                                watchdog.heard(now);
+                                tasks.receive(&delivery, acks, producer, now)
+                            }
                             purpose => {
                                 let letter = purpose.map(|it| Letter::new(it, &delivery));
                                 wishes.extend(letter.map(Wish::Read));
@@ -246,7 +261,7 @@ impl Worker {
                         None
                     }
                     event => {
-                        wishes.extend(consumer::heed(event, acks, subscriptions));
+                        wishes.extend(consumer::heed(event, acks, subscriptions, watchdog, counts));
                         None
                     }
                 };
@@ -264,116 +279,8 @@ impl Worker {
         any
     }
 
-    fn grant(&mut self, wish: Wish, hub: &mut Hub<Self>) {
-        match wish {
-            Wish::Up => self.advance(hub),
-            Wish::Consuming(Purpose::Mingle) => self.greet(hub),
-            Wish::Consuming(_) => self.advance(hub),
-            Wish::Read(letter) => self.read(&letter, hub),
-            Wish::Declare(purpose) => {
-                let Consumer {
-                    link,
-                    subscriptions,
-                    ..
-                } = &mut self.consumer;
-                if let Some(connection) = link.connection()
-                    && let Err(error) = subscriptions.of_mut(purpose).opened(connection)
-                {
-                    self.give_up(&error.to_string(), hub);
-                }
-            }
-            Wish::Consume(purpose, tag) => {
-                let Consumer {
-                    link,
-                    subscriptions,
-                    ..
-                } = &mut self.consumer;
-                let Some(connection) = link.connection() else {
-                    return;
-                };
-                let subscription = subscriptions.of_mut(purpose);
-                match subscription.cancelled_by_broker(&tag, connection) {
-                    Ok(Some(queue)) => {
-                        log::warn!("consumer: the broker cancelled {queue}: consuming it again");
-                    }
-                    Ok(None) => {}
-                    Err(error) => log::error!("consumer: cannot consume {tag} again: {error}"),
-                }
-            }
-            Wish::Reopen {
-                purpose,
-                code,
-                text,
-            } => self.reopen(purpose, code, &text, hub),
-            Wish::Restart => {
-                self.forget_unstarted();
-                self.consumer_blueprint.restart();
-                self.advance(hub);
-            }
-            Wish::GiveUp(reason) => self.give_up(&reason, hub),
-            Wish::Closed => {
-                self.consumer.closed = true;
-                self.advance(hub);
-            }
-        }
-    }
-
-    /// The broker closed a channel: there is a mistake in what was asked for, and trying again may help.
-    fn reopen(&mut self, purpose: Purpose, code: u16, text: &str, hub: &mut Hub<Self>) {
-        let proven = self.consumer.subscriptions.of(purpose).is_proven();
-        match purpose {
-            Purpose::Tasks if !proven => return self.give_up(&format!("({code}) {text}"), hub),
-            // Celery's words, with py-amqp's name of the exception.
-            Purpose::Control if !proven => {
-                let name = match code {
-                    405 => "ResourceLocked",
-                    _ => "ChannelError",
-                };
-                let words = python_quoted(text);
-                let reason = format!("{name}({code}, {words}, (50, 10), 'Queue.declare')");
-                return self.give_up(&reason, hub);
-            }
-            Purpose::Tasks => self.forget_unstarted(),
-            // A greeting is no use later.
-            Purpose::Mingle => return log::warn!("mingle: ({code}) {text}"),
-            Purpose::Control | Purpose::Gossip => {}
-        }
-        log::error!("consumer: the broker closed the channel: ({code}) {text}. Reopening...");
-        hub.call_after(super::REOPEN_PAUSE, move |worker, _| {
-            worker.subscribe(purpose);
-        });
-    }
-
-    /// The channel of tasks is gone, alone or with its connection: nothing of it runs that has not begun.
-    fn forget_unstarted(&mut self) {
-        let forgotten = self.tasks.forget_unstarted(&mut self.consumer.acks);
-        if let Some(pool) = &mut self.pool.pool {
-            for job in forgotten {
-                pool.cancel(job);
-            }
-        }
-    }
-
-    /// Asks for a channel to consume on, unless there is one or none is wanted any more.
-    pub(super) fn subscribe(&mut self, purpose: Purpose) {
-        let Consumer {
-            link,
-            subscriptions,
-            ..
-        } = &mut self.consumer;
-        let subscription = subscriptions.of_mut(purpose);
-        if (purpose == Purpose::Tasks && self.tasks.closing) || !subscription.is_closed() {
-            return;
-        }
-        if let Some(connection) = link.connection()
-            && let Err(error) = subscription.open(connection)
-        {
-            log::debug!("consumer: cannot open a channel: {error}");
-        }
-    }
-
     /// Reads a message that is no task.
-    fn read(&mut self, letter: &Letter, hub: &mut Hub<Self>) {
+    pub(super) fn read(&mut self, letter: &Letter, hub: &mut Hub<Self>) {
         match letter.purpose {
             Purpose::Control => self.obey(letter, hub),
             Purpose::Gossip => self.overhear(letter, hub),
@@ -398,7 +305,8 @@ impl Worker {
         }
         self.handle_pool_events(hub);
         self.handle_clerk_deadline(hub);
-        self.consumer.link.handle_deadline(now);
+        self.hand_back_overdue(now);
+        self.consumer.handle_deadline(now);
         self.handle_consumer_events(hub);
         self.producer.link.handle_deadline(now);
         self.handle_producer_events(hub);
@@ -415,7 +323,9 @@ impl Worker {
         self.handle_pool_events(hub); // a step may have closed the pool, and has no time for what follows
         self.serve_clerk(hub);
         self.tell_task_events();
-        self.consumer.adapt_prefetch(self.tasks.held.len());
+        self.tasks.window = self.consumer.adapt_prefetch(self.tasks.held.len());
+        self.consumer.watch(now);
+        self.stall = self.stall.max(clock::now().saturating_duration_since(now));
         let busy = self
             .pool
             .pool
@@ -448,6 +358,7 @@ impl Worker {
         let publishing = producer.wire.sync(hub, publishing, Self::handle_producer);
         let deadlines = [
             consumer.deadline(),
+            tasks.overdue.next_deadline(),
             producer.deadline(),
             pool.pool.as_ref().and_then(crate::pool::Pool::deadline),
             tasks.held.next_deadline(),

@@ -22,7 +22,7 @@ use crate::util::slots::Key;
 
 /// How long a child that ran into its hard limit has for its last words, as its end is asked for by TERM. Celery
 /// gives it a tenth of a second.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// How long a task may run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,6 +23,7 @@
 //! | `statedb` | what of that survives the worker |
 //! | `task_event` | what has happened to tasks, for the worker's events |
 //! | `acks` | what the broker is still to be told about its deliveries |
+//! | `recall`, `redelivery`, `overdue` | what the broker delivers again, and what is handed back before it closes the channel |
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
 //! | `control` | remote control: the node's mailbox, the commands |
 //! | `events`, `notices` | what monitors are told, and what may be lost |
@@ -50,9 +51,12 @@ pub mod node_name;
 mod notices;
 mod options;
 pub mod outbox;
+mod overdue;
 mod producer;
 mod rate;
+mod recall;
 mod receive;
+mod redelivery;
 mod refusals;
 mod registry;
 mod request;
@@ -68,7 +72,8 @@ mod wiring;
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::time::Duration;
+
+use consumer::wishes::REOPEN_PAUSE;
 
 use crate::boot::BlueprintError;
 use crate::hub::Hub;
@@ -85,13 +90,12 @@ pub use refusals::CRITICAL;
 pub use registry::Registry;
 pub use request::{Cause, Request, State};
 pub use revoked::{REVOKE_EXPIRES, REVOKES_MAX, Revoked};
-pub use settings::{Binding, Exchange, LifeSettings, Monitoring, Queue, ResultBackend, Settings};
+pub use settings::{
+    Binding, BrokerSettings, Exchange, LifeSettings, Monitoring, Queue, ResultBackend, Settings,
+};
 pub use statedb::{Shelve, StateDb, StateDbError};
 pub use task_event::{TaskEvent, TaskEvents, What};
 pub use tasks::Tasks;
-
-/// How long the worker waits before it opens a channel again that the broker has closed.
-const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a worker has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

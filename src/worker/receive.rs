@@ -10,7 +10,7 @@ use super::request::{Cause, Request, State};
 use super::results::Ending;
 use super::tasks::{Held, Tasks};
 use super::{refusals, task_event};
-use crate::amqp::connection::{Delivery, DeliveryTag};
+use crate::amqp::connection::Delivery;
 use crate::message::json::python_quoted;
 use crate::message::record::{self, About, DeliveryInfo, Verdict};
 use crate::message::task::{self, Moment, Refusal, TaskMessage};
@@ -53,13 +53,14 @@ impl Tasks {
                 return None;
             }
         };
-        if delivery.redelivered && self.adopt(&task, delivery.tag, acks) {
+        if delivery.redelivered && self.recognises(&task, delivery, acks, now) {
             return None;
         }
         let Some(options) = self.registry.options(&task.name) else {
             refusals::log_unregistered(&task, delivery);
             acks.reject(delivery.tag, false);
-            let mut request = Request::new(&task, &self.unregistered, Limits::default(), delivery);
+            let mut request =
+                Request::new(&task, &self.unregistered, Limits::default(), delivery, now);
             self.keep_record(&mut request, &task, delivery);
             let name = task.name.clone().into_owned();
             self.events.note(&task.id, || task_event::What::Failed {
@@ -69,7 +70,7 @@ impl Tasks {
             self.report(&request, &Ending::NotRegistered(name), None, producer);
             return None;
         };
-        let mut request = Request::new(&task, options, self.life.limits, delivery);
+        let mut request = Request::new(&task, options, self.life.limits, delivery, now);
         log::info!("Task {}[{}] received", request.name, request.id);
         let wall = clock::wall();
         let refused = self.is_refused(&request, wall);
@@ -77,6 +78,7 @@ impl Tasks {
             self.keep_record(&mut request, &task, delivery);
         }
         let key = self.requests.insert(request);
+        self.overdue.expect(now);
         if let Some(cause) = refused {
             self.discard(key, cause, acks, producer);
             return None;
@@ -106,31 +108,6 @@ impl Tasks {
             }
             _ => self.release(job, now),
         }
-    }
-
-    /// A task that is in hand was delivered again, because the channel it came by is gone: it goes on, and is settled
-    /// by the new tag. Celery runs it a second time beside the first.
-    fn adopt(&mut self, task: &TaskMessage<'_>, tag: DeliveryTag, acks: &mut Acks) -> bool {
-        let channel = |tag: DeliveryTag| (tag.epoch, tag.channel, tag.incarnation);
-        let is_it = |request: &Request| {
-            request.id == task.id
-                && request.retries == task.retries
-                && channel(request.tag) != channel(tag)
-        };
-        let mut requests = self.requests.iter_mut().map(|(_, request)| request);
-        let Some(request) = requests.find(|request| is_it(request)) else {
-            return false;
-        };
-        log::info!(
-            "Task {}[{}] was delivered again while it is in hand: it is not run twice",
-            request.name,
-            request.id
-        );
-        request.tag = tag;
-        if request.acknowledged {
-            acks.ack(tag); // the broker has not heard it, or it would not have come again
-        }
-        true
     }
 
     /// Why a task is not to be run, or not any more.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::acks::Acks;
 use super::limits::Limits;
+use super::recall::{Identity, Run};
 use crate::amqp::connection::{Delivery, DeliveryTag};
 use crate::hub::TimerKey;
 use crate::message::headers;
@@ -27,6 +28,12 @@ use crate::worker::options::TaskOptions;
 pub struct Request {
     /// What it is acknowledged by.
     pub tag: DeliveryTag,
+    /// When it came, by that tag.
+    pub(super) delivered: Instant,
+    /// Its tag is of a channel that is gone: the broker delivers it again.
+    pub(super) orphaned: bool,
+    /// Which run of the task it is.
+    pub(super) run: Run,
     /// Whether the broker was told: it is told once.
     pub acknowledged: bool,
     /// The task's registered name.
@@ -45,8 +52,6 @@ pub struct Request {
     pub parent_id: Option<String>,
     /// Its stamps, those that revoking looks at.
     pub stamps: Map<String, Value>,
-    /// How often it was tried before.
-    pub retries: i64,
     /// Not to be run after this moment.
     pub expires: Option<SystemTime>,
     /// How long it may run.
@@ -128,6 +133,7 @@ impl Request {
         options: &TaskOptions,
         limits: Limits,
         delivery: &Delivery<'_>,
+        now: Instant,
     ) -> Self {
         let properties = &delivery.properties;
         let correlation_id = properties.correlation_id.map(|id| id.to_string());
@@ -141,6 +147,9 @@ impl Request {
         };
         Self {
             tag: delivery.tag,
+            delivered: now,
+            orphaned: false,
+            run: Run::of(task, delivery),
             acknowledged: false,
             task: task.name.clone().into_owned(),
             name: task.display_name().to_owned(),
@@ -150,7 +159,6 @@ impl Request {
             group_id: task.group.as_deref().map(str::to_owned),
             parent_id: task.parent_id.as_deref().map(str::to_owned),
             stamps: stamps(task),
-            retries: task.retries,
             expires: task.expires.as_ref().map(|expires| expires.at),
             limits: Limits::of_run([of_message, of_task, limits]),
             started: None,
@@ -163,6 +171,29 @@ impl Request {
             record: Vec::new(),
             state: State::Waiting,
             alarm: None,
+        }
+    }
+
+    /// How often it was tried before.
+    pub fn retries(&self) -> i64 {
+        self.run.retries
+    }
+
+    /// What a redelivery of it is known by.
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            id: self.id.clone(),
+            task: self.task.clone(),
+            run: self.run,
+        }
+    }
+
+    /// The same of one that is done with.
+    pub(super) fn into_identity(self) -> Identity {
+        Identity {
+            id: self.id,
+            task: self.task,
+            run: self.run,
         }
     }
 

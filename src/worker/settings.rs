@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::revoked;
 use super::statedb::Shelve;
 use crate::amqp::table::TableBuf;
-use crate::link::BrokerUrl;
+use crate::link::{self, BrokerUrl};
 use crate::message::task::Accept;
 use crate::pool::python::Host;
 use crate::sys::signal::Signal;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub remap_sigterm: bool,
     /// How tasks live and end.
     pub life: LifeSettings,
+    /// How it gets on with its broker.
+    pub broker: BrokerSettings,
 }
 
 impl Settings {
@@ -70,6 +72,7 @@ impl Settings {
             commands: vec![],
             remap_sigterm: false,
             life: LifeSettings::default(),
+            broker: BrokerSettings::default(),
         }
     }
 
@@ -173,6 +176,35 @@ impl Default for LifeSettings {
     }
 }
 
+/// How a worker gets on with its broker.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// How it connects; the brokers and the connection's name are filled in.
+    pub link: link::Settings,
+    /// A lost connection takes late tasks that run away from their children
+    /// (`worker_cancel_long_running_tasks_on_connection_loss`).
+    pub cancel_on_loss: bool,
+    /// The worker ends, with status 1, when it has been without a broker for so long.
+    pub exit_on_loss: Option<Duration>,
+    /// How long the broker waits for an acknowledgement before it closes the channel: RabbitMQ's `consumer_timeout`,
+    /// half an hour. What no child has begun by four fifths of it is handed back. `None`: it waits for ever.
+    pub consumer_timeout: Option<Duration>,
+    /// A worker with room that is sent nothing for so long asks the broker whether there is something. `None`: never.
+    pub silence: Option<Duration>,
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        Self {
+            link: link::Settings::new(vec![], ""),
+            cancel_on_loss: false,
+            exit_on_loss: None,
+            consumer_timeout: Some(Duration::from_secs(1800)),
+            silence: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
 /// Where results go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultBackend {
@@ -241,6 +273,13 @@ impl Exchange {
 }
 
 impl Queue {
+    /// Whether only one of its consumers gets messages: the others wait beside a queue that may be full.
+    pub(super) fn is_one_at_a_time(&self) -> bool {
+        let argument = self.arguments.as_table().find("x-single-active-consumer");
+        let value = argument.ok().flatten();
+        value.and_then(|value| value.as_bool()) == Some(true)
+    }
+
     /// A durable queue on a direct exchange of its own name, as Celery makes of a bare name.
     pub fn named(name: impl Into<String>) -> Self {
         let name = name.into();

@@ -11,8 +11,10 @@ use super::limits::{Due, Limits};
 use super::losses::Losses;
 use super::options::TaskOptions;
 use super::outbox::Fate;
+use super::overdue::Overdue;
 use super::producer::{Producer, Publication};
 use super::rate::{Buckets, Rate};
+use super::recall::Recall;
 use super::registry::Registry;
 use super::request::{Cause, Request, State};
 use super::results::{self, Ending, Reporter};
@@ -76,6 +78,12 @@ pub struct Tasks {
     pub(super) reporter: Reporter,
     /// The Python app listens to `task_received`.
     pub(super) tells_of_received: bool,
+    /// What the broker may deliver again.
+    pub(super) recall: Recall,
+    /// When it would lose patience.
+    pub(super) overdue: Overdue,
+    /// How many unsettled messages the broker may give out; 0 for any number.
+    pub(super) window: usize,
 }
 
 impl Tasks {
@@ -121,6 +129,9 @@ impl Tasks {
             typical_record: 1024,
             reporter: Reporter::new(settings.results),
             tells_of_received: settings.listeners.contains("task_received"),
+            recall: Recall::default(),
+            overdue: Overdue::new(settings),
+            window: settings.prefetch_count().into(),
         }
     }
 
@@ -344,6 +355,7 @@ impl Tasks {
             request.state = State::Publishing { confirms, verdict };
             return;
         }
+        let early = request.acknowledged;
         if request.tell(verdict, acks) {
             let requeue = match verdict {
                 Verdict::Ack => None,
@@ -354,7 +366,7 @@ impl Tasks {
                 self.events.note(&request.id, || What::Rejected { requeue });
             }
         }
-        self.requests.remove(key);
+        self.remember(key, if early { Verdict::Ack } else { verdict });
     }
 
     /// A publication that a request waited for has met its fate.
@@ -392,20 +404,8 @@ impl Tasks {
         self.let_go(keys, acks);
     }
 
-    /// The channel of these messages is gone and the broker delivers them again: those that no child has are
-    /// forgotten, as in Celery, or each would run once for every connection it has seen. Gives the jobs that are to be
-    /// taken back from the pool.
-    pub(super) fn forget_unstarted(&mut self, acks: &mut Acks) -> Vec<JobKey> {
-        self.parked.clear();
-        let waiting = self.keys(|request| request.state == State::Waiting);
-        let mut keys = self.keys(|request| matches!(request.state, State::Held | State::Limited));
-        keys.extend(&waiting);
-        self.let_go(keys, acks);
-        waiting.into_iter().map(|key| JobKey(key.into())).collect()
-    }
-
     /// Hands back requests that no child has, all that are held or limited among them; to a broker that knows them.
-    fn let_go(&mut self, keys: Vec<Key>, acks: &mut Acks) {
+    pub(super) fn let_go(&mut self, keys: Vec<Key>, acks: &mut Acks) {
         self.held.clear();
         self.rates.clear();
         for key in keys {
@@ -439,7 +439,7 @@ impl Tasks {
         self.reporter.report(request, ending, waits, producer)
     }
 
-    fn keys(&self, wanted: impl Fn(&Request) -> bool) -> Vec<Key> {
+    pub(super) fn keys(&self, wanted: impl Fn(&Request) -> bool) -> Vec<Key> {
         let wanted = |(_, request): &(Key, &Request)| wanted(request);
         self.requests
             .iter()

@@ -6,15 +6,16 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::environment;
+use crate::amqp::sasl::Mechanism;
 use crate::amqp::table::TableBuf;
-use crate::link::BrokerUrl;
+use crate::link::{BrokerUrl, Failover};
 use crate::message::task::Accept;
 use crate::message::{headers, json};
 use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
-    Binding, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry, ResultBackend, Settings,
-    Shelve, TaskOptions,
+    Binding, BrokerSettings, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry,
+    ResultBackend, Settings, Shelve, TaskOptions,
 };
 
 /// kombu's names of the transport that main speaks.
@@ -57,6 +58,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         commands: vec![],
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
         life: life(report)?,
+        broker: broker(&report.settings),
     })
 }
 
@@ -103,6 +105,35 @@ fn life(report: &Report) -> Result<LifeSettings, String> {
         }),
         ..environment::revokes()
     })
+}
+
+/// How it gets on with its broker. What is not set, or not of its kind, is Celery's default.
+fn broker(settings: &report::Settings) -> BrokerSettings {
+    let mut broker = BrokerSettings::default();
+    let link = &mut broker.link;
+    if let Some(heartbeat) = settings.seconds("broker_heartbeat") {
+        link.heartbeat = heartbeat;
+    }
+    if let Some(timeout) = seconds(settings.number("broker_connection_timeout")) {
+        link.connect_timeout = timeout;
+    }
+    let method = settings.text("broker_login_method");
+    if let Some(method) = method.and_then(Mechanism::from_name) {
+        link.login_method = method;
+    }
+    let retry = &mut link.retry;
+    if settings.value("broker_connection_max_retries").is_some() {
+        let most = settings.number("broker_connection_max_retries");
+        retry.limit = most.map(|most| most as u32);
+    }
+    retry.after_loss = settings.flag("broker_connection_retry") != Some(false);
+    let at_start = settings.flag("broker_connection_retry_on_startup");
+    retry.at_start = at_start.unwrap_or(retry.after_loss);
+    let order = settings.text("broker_failover_strategy");
+    retry.failover = order.and_then(Failover::named).unwrap_or_default();
+    let cancels = "worker_cancel_long_running_tasks_on_connection_loss";
+    broker.cancel_on_loss = settings.flag(cancels) == Some(true);
+    broker
 }
 
 fn urls(texts: &[String]) -> Result<Vec<BrokerUrl>, String> {

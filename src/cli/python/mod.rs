@@ -165,7 +165,7 @@ fn serve(started: Started, program: Program, own: &Own) -> ExitCode {
         return fail(&format!("cannot work in {}: {error}", report.directory));
     }
     let converted = convert::settings(&report).and_then(|mut settings| {
-        own.apply(&mut settings.life);
+        own.apply(&mut settings);
         let registry = convert::registry(&report);
         start_log(&report).map(|()| (settings, registry))
     });

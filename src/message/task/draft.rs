@@ -22,6 +22,7 @@ pub(super) struct Draft<'a> {
     eta: Option<Moment<'a>>,
     expires: Option<Moment<'a>>,
     retries: Option<i64>,
+    replaced: Option<i64>,
     limits: [Option<Duration>; 2],
     root_id: Option<Cow<'a, str>>,
     parent_id: Option<Cow<'a, str>>,
@@ -69,6 +70,9 @@ impl<'a> Draft<'a> {
             b"eta" => self.eta = field.optional_moment("ETA")?,
             b"expires" => self.expires = field.optional_moment("expires")?,
             b"retries" => self.retries = field.optional_integer("retries")?,
+            b"replaced_task_nesting" => {
+                self.replaced = field.optional_integer("replaced_task_nesting")?;
+            }
             b"timelimit" => self.limits = field.limits()?,
             b"root_id" => self.root_id = field.optional_str("root_id")?,
             b"parent_id" => self.parent_id = field.optional_str("parent_id")?,
@@ -114,6 +118,7 @@ impl<'a> Draft<'a> {
             eta: self.eta,
             expires: self.expires,
             retries: self.retries.unwrap_or_default(),
+            replaced: self.replaced.unwrap_or_default(),
             hard_limit,
             soft_limit,
             root_id: self.root_id,

@@ -57,6 +57,8 @@ pub struct TaskMessage<'a> {
     pub expires: Option<Moment<'a>>,
     /// How often it was tried before.
     pub retries: i64,
+    /// How often it has replaced itself by another task.
+    pub replaced: i64,
     /// After this long the child is killed.
     pub hard_limit: Option<Duration>,
     /// After this long the task is told to end.

@@ -5,12 +5,16 @@ mod connection;
 mod control;
 mod event_loop;
 mod events;
+mod frames;
 mod gossip;
 mod heart;
 mod mingle;
 pub(in crate::worker) mod subscription;
 mod subscriptions;
 mod tasks;
+mod watchdog;
+mod window;
+pub(in crate::worker) mod wishes;
 
 use std::time::Instant;
 
@@ -19,13 +23,14 @@ use super::acks::{Acks, Settle};
 use super::gather::Gather;
 use super::settings::Settings;
 use super::wiring::{Wire, earliest};
-use crate::amqp::connection::{self as amqp_connection, CloseReason, Delivery, Event};
+use crate::amqp::connection::{CloseReason, Delivery, Event};
 use crate::amqp::{ReplyCode, ShortStr};
 use crate::boot::{Blueprint, BlueprintError};
-use crate::link::{Link, LinkEvent, Loss, Turn};
+use crate::link::{Link, LinkEvent, Loss, Retry, Turn};
 use crate::message::pidbox;
 use subscription::Purpose;
 use subscriptions::Subscriptions;
+use watchdog::{Verdict, Watchdog};
 
 /// The steps of the Consumer blueprint.
 pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
@@ -52,10 +57,29 @@ pub(super) struct Consumer {
     pub(super) acks: Acks,
     gather: Gather,
     pub(super) subscriptions: Subscriptions,
+    pub(super) watchdog: Watchdog,
+    pub(super) counts: Counts,
+    /// There is no broker since.
+    lost_since: Option<Instant>,
     /// The connection was closed for good.
     pub(super) closed: bool,
     /// `ready.` was logged: it is, once in a worker's life.
     ready_said: bool,
+}
+
+/// How often what went wrong with a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// The connection was lost.
+    pub(super) connections_lost: u64,
+    /// The broker closed a channel.
+    pub(super) channels_closed: u64,
+    /// The broker cancelled a consumer.
+    pub(super) consumers_cancelled: u64,
+    /// A message came by a connection that was gone already.
+    pub(super) late_deliveries: u64,
+    /// The subscription was silent for no reason.
+    pub(super) silences_broken: u64,
 }
 
 /// What an event of the connection asks of the worker, beyond what the consumer does itself.
@@ -80,8 +104,17 @@ pub(super) enum Wish {
     },
     /// A message that is no task.
     Read(Letter),
+    /// The channel of the watchdog is open.
+    Ask,
+    /// It has an answer.
+    Judge,
+    /// It has found a queue missing.
+    Missing,
     /// The connection is lost, or could not be had.
-    Restart,
+    Restart {
+        /// There was one.
+        was_up: bool,
+    },
     /// There is no use in trying on.
     GiveUp(String),
     /// The connection was closed on our request.
@@ -126,13 +159,16 @@ impl Letter {
 
 impl Consumer {
     /// A consumer over `link`, which its blueprint connects.
-    pub(super) fn new(link: Link, settings: &Settings) -> Self {
+    pub(super) fn new(link: Link, settings: &Settings, now: Instant) -> Self {
         Self {
             link,
             wire: Wire::default(),
             acks: Acks::new(),
             gather: Gather::default(),
             subscriptions: Subscriptions::new(settings),
+            watchdog: Watchdog::new(settings.broker.silence, now),
+            counts: Counts::default(),
+            lost_since: None,
             closed: false,
             ready_said: false,
         }
@@ -140,15 +176,75 @@ impl Consumer {
 
     /// When something is due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        earliest([self.link.deadline(), self.gather.deadline()])
+        let watch = self.watchdog.deadline().filter(|_| self.has_room());
+        earliest([self.link.deadline(), self.gather.deadline(), watch])
     }
 
-    /// Takes account of messages that only wait for their time: they do not count against the window.
-    pub(super) fn adapt_prefetch(&mut self, held: usize) {
-        if let Some(connection) = self.link.connection() {
-            let tasks = self.subscriptions.of_mut(Purpose::Tasks);
-            tasks.hold(held, connection);
+    /// What is due here is done.
+    pub(super) fn handle_deadline(&mut self, now: Instant) {
+        self.link.handle_deadline(now);
+        if self.has_room()
+            && let Some(connection) = self.link.connection()
+        {
+            self.watchdog.handle_deadline(now, connection);
         }
+    }
+
+    /// Messages may come, and one more would be taken.
+    fn has_room(&self) -> bool {
+        let tasks = self.subscriptions.of(Purpose::Tasks);
+        tasks.has_room(self.acks.outstanding())
+    }
+
+    /// Silence counts only where messages may come.
+    pub(super) fn watch(&mut self, now: Instant) {
+        if !self.has_room() {
+            self.watchdog.heard(now);
+        }
+    }
+
+    /// The watchdog asks.
+    fn ask(&mut self) {
+        if let Some(connection) = self.link.connection() {
+            let tasks = self.subscriptions.of(Purpose::Tasks);
+            self.watchdog.opened(tasks, connection);
+        }
+    }
+
+    /// What the watchdog makes of the answers.
+    fn judge(&mut self, now: Instant) {
+        let Some(connection) = self.link.connection() else {
+            return;
+        };
+        if let Verdict::Subscribe(messages) = self.watchdog.judge(now, connection) {
+            log::warn!(
+                "consumer: {messages} messages wait and none of them comes: subscribing again"
+            );
+            self.counts.silences_broken += 1;
+            let tasks = self.subscriptions.of_mut(Purpose::Tasks);
+            tasks.replace_consumers(connection);
+        }
+    }
+
+    /// A queue is gone and nobody has said so.
+    fn declare_missing(&mut self) {
+        self.watchdog.reset();
+        if let Some(connection) = self.link.connection() {
+            self.counts.silences_broken += 1;
+            let tasks = self.subscriptions.of_mut(Purpose::Tasks);
+            tasks.replace_consumers(connection);
+        }
+    }
+
+    /// Takes account of messages that only wait for their time: they do not count against the window. Gives the
+    /// window.
+    pub(super) fn adapt_prefetch(&mut self, held: usize) -> usize {
+        let others = self.acks.outstanding().saturating_sub(held);
+        let tasks = self.subscriptions.of_mut(Purpose::Tasks);
+        if let Some(connection) = self.link.connection() {
+            tasks.hold(held, others, connection);
+        }
+        tasks.prefetch_count().into()
     }
 
     /// Tells the broker what has been decided about its messages, and writes it out. While the worker is `busy`,
@@ -175,6 +271,8 @@ pub(super) fn heed(
     event: LinkEvent<'_>,
     acks: &mut Acks,
     subscriptions: &mut Subscriptions,
+    watchdog: &mut Watchdog,
+    counts: &mut Counts,
 ) -> Option<Wish> {
     match event {
         LinkEvent::Up { url, server, .. } => {
@@ -182,28 +280,90 @@ pub(super) fn heed(
             subscriptions.of_mut(Purpose::Tasks).adapt_to(server);
             Some(Wish::Up)
         }
-        LinkEvent::Amqp(Event::ChannelOpen { channel }) => {
-            subscriptions.purpose(channel).map(Wish::Declare)
+        LinkEvent::Amqp(event) => heed_broker(event, acks, subscriptions, watchdog, counts),
+        LinkEvent::Discarded(_) => {
+            counts.late_deliveries += 1;
+            None
         }
-        LinkEvent::Amqp(Event::Reply { channel, .. }) => {
+        LinkEvent::Lost {
+            url,
+            reason,
+            permanent,
+            was_up,
+            retry,
+        } => {
+            let tasks = subscriptions.of_mut(Purpose::Tasks);
+            let first = !tasks.is_proven();
+            if is_refused_window(&reason) && tasks.refuse_global() {
+                log::info!("consumer: a queue takes no limit for the whole channel: {reason}");
+            }
+            acks.reset();
+            subscriptions.reset();
+            watchdog.reset();
+            if permanent && first && retry != Retry::NextUrl {
+                return Some(Wish::GiveUp(reason.to_string()));
+            }
+            if was_up {
+                counts.connections_lost += 1;
+                log::warn!(
+                    "consumer: Connection to broker lost. \
+                     Trying to re-establish the connection... ({reason})"
+                );
+            } else {
+                log::error!("consumer: Cannot connect to {url}: {reason}.\n{retry}\n");
+            }
+            Some(Wish::Restart { was_up })
+        }
+        LinkEvent::GaveUp { url, reason, .. } => {
+            acks.reset();
+            subscriptions.reset();
+            Some(Wish::GiveUp(format!("Cannot connect to {url}: {reason}")))
+        }
+        LinkEvent::Closed => Some(Wish::Closed),
+        _ => None,
+    }
+}
+
+/// Reads what the broker has to say on the open connection.
+fn heed_broker(
+    event: Event<'_>,
+    acks: &mut Acks,
+    subscriptions: &mut Subscriptions,
+    watchdog: &mut Watchdog,
+    counts: &mut Counts,
+) -> Option<Wish> {
+    match event {
+        Event::ChannelOpen { channel } if watchdog.owns(channel) => Some(Wish::Ask),
+        Event::ChannelOpen { channel } => subscriptions.purpose(channel).map(Wish::Declare),
+        Event::Reply { channel, method } if watchdog.owns(channel) => {
+            watchdog.answered(&method);
+            Some(Wish::Judge)
+        }
+        Event::Reply { channel, .. } => {
             let purpose = subscriptions.purpose(channel)?;
             let complete = subscriptions.of_mut(purpose).answered();
             complete.then_some(Wish::Consuming(purpose))
         }
-        LinkEvent::Amqp(Event::ConsumerCancelled {
+        Event::ConsumerCancelled {
             channel,
             consumer_tag,
-        }) => {
+        } => {
             let purpose = subscriptions.purpose(channel)?;
+            counts.consumers_cancelled += 1;
             Some(Wish::Consume(purpose, consumer_tag.to_string()))
         }
-        LinkEvent::Amqp(Event::ChannelClosed {
+        Event::ChannelClosed { channel, text, .. } if watchdog.owns(channel) => {
+            log::warn!("consumer: a queue is gone: {text}");
+            Some(Wish::Missing)
+        }
+        Event::ChannelClosed {
             channel,
             code,
             text,
             ..
-        }) => {
+        } => {
             let purpose = subscriptions.purpose(channel)?;
+            counts.channels_closed += 1;
             if purpose == Purpose::Tasks {
                 acks.reset();
             }
@@ -216,49 +376,14 @@ pub(super) fn heed(
                 text: text.to_string_lossy().into_owned(),
             })
         }
-        LinkEvent::Lost {
-            url,
-            reason,
-            permanent,
-            was_up,
-            retry,
-        } => {
-            let first = !subscriptions.of(Purpose::Tasks).is_proven();
-            acks.reset();
-            subscriptions.reset();
-            if permanent && first && is_refused_login(&reason) {
-                return Some(Wish::GiveUp(reason.to_string()));
-            }
-            if was_up {
-                log::warn!(
-                    "consumer: Connection to broker lost. \
-                     Trying to re-establish the connection... ({reason})"
-                );
-            } else {
-                log::error!("consumer: Cannot connect to {url}: {reason}.\n{retry}\n");
-            }
-            Some(Wish::Restart)
-        }
-        LinkEvent::GaveUp { url, reason, .. } => {
-            acks.reset();
-            subscriptions.reset();
-            Some(Wish::GiveUp(format!("Cannot connect to {url}: {reason}")))
-        }
-        LinkEvent::Closed => Some(Wish::Closed),
         _ => None,
     }
 }
 
-/// Whether the credentials are wrong, as far as the broker says so.
-fn is_refused_login(reason: &Loss) -> bool {
-    let Loss::Closed(reason) = reason else {
-        return false;
-    };
-    match reason {
-        CloseReason::Server { code, .. } => *code == ReplyCode::AccessRefused.number(),
-        CloseReason::Dropped { during } => *during == amqp_connection::State::Authenticating,
-        _ => false,
-    }
+/// Whether the broker has closed the connection over a limit for the whole channel, as for a quorum queue.
+fn is_refused_window(reason: &Loss) -> bool {
+    matches!(reason, Loss::Closed(CloseReason::Server { code, .. })
+        if *code == ReplyCode::NotImplemented.number())
 }
 
 #[cfg(test)]
@@ -274,7 +399,7 @@ mod tests {
     fn what_was_gathered_for_a_connection_that_is_lost_is_not_waited_for() {
         let now = clock::now();
         let link = Link::new(link::Settings::new(vec![], "test"), 1, now);
-        let mut consumer = Consumer::new(link, &Settings::of_tests());
+        let mut consumer = Consumer::new(link, &Settings::of_tests(), now);
         assert!(!consumer.gather.is_due(1, 9, true, now));
         assert!(consumer.deadline().is_some());
         let later = now + Duration::from_millis(2);

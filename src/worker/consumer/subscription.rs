@@ -5,11 +5,11 @@
 //!
 //! A worker has several on one connection: see [`Purpose`].
 
-use crate::amqp::Connection;
+use super::frames::{cancel, consume, declare};
+use super::window::Window;
 use crate::amqp::connection::CommandError;
-use crate::amqp::method::{basic, exchange, queue};
-use crate::amqp::table::Table;
-use crate::worker::settings::{Binding, Queue};
+use crate::amqp::{Connection, ShortStr};
+use crate::worker::settings::Queue;
 
 /// What a subscription is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Purpose {
 
 /// How far the channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// There is none.
     Closed,
     /// It was asked for.
@@ -47,43 +47,52 @@ enum State {
 /// The subscription of a worker to some queues.
 #[derive(Debug)]
 pub(in crate::worker) struct Subscription {
-    state: State,
-    consumed: Vec<Consumed>,
-    last_tag: u32,
+    pub(super) state: State,
+    pub(super) consumed: Vec<Consumed>,
+    last_place: u32,
     /// How many unsettled messages the broker may give out. Nothing where messages are not acknowledged.
-    window: Option<Window>,
+    pub(super) window: Option<Window>,
     /// It has stood before.
     proven: bool,
 }
 
 /// A queue and its consumer.
 #[derive(Debug)]
-struct Consumed {
-    tag: u32,
-    queue: Queue,
+pub(super) struct Consumed {
+    /// Counts the queues that were ever listed.
+    place: u32,
+    /// Counts the consumers that it had on one channel.
+    pub(super) times: u32,
+    pub(super) queue: Queue,
     /// The broker has agreed to it before.
     proven: bool,
 }
 
-#[derive(Debug)]
-struct Window {
-    /// 0 is no limit.
-    size: u16,
-    /// What the broker was told last.
-    told: u16,
-    /// `basic.qos` limits the channel, not each consumer.
-    global: bool,
+impl Consumed {
+    /// The consumer's tag: `7`, and `7.2` for the second consumer of that queue. See [`place_of`].
+    pub(super) fn tag(&self) -> String {
+        match self.times {
+            0 => self.place.to_string(),
+            times => format!("{}.{}", self.place, times + 1),
+        }
+    }
+}
+
+/// Which queue a consumer is for: the number its tag begins with.
+pub(in crate::worker) fn place_of(consumer_tag: ShortStr<'_>) -> u32 {
+    let digits = consumer_tag.as_bytes().iter();
+    digits
+        .map_while(|digit| char::from(*digit).to_digit(10))
+        .fold(0, |place: u32, digit| {
+            place.wrapping_mul(10).wrapping_add(digit)
+        })
 }
 
 impl Subscription {
     /// A subscription whose messages are acknowledged, at most `prefetch_count` in hand.
     pub(in crate::worker) fn new(queues: Vec<Queue>, prefetch_count: u16) -> Self {
         Self {
-            window: Some(Window {
-                size: prefetch_count,
-                told: 0,
-                global: false,
-            }),
+            window: Some(Window::new(prefetch_count)),
             ..Self::unacknowledged(queues)
         }
     }
@@ -93,7 +102,7 @@ impl Subscription {
         let mut subscription = Self {
             state: State::Closed,
             consumed: Vec::new(),
-            last_tag: 0,
+            last_place: 0,
             window: None,
             proven: false,
         };
@@ -112,39 +121,19 @@ impl Subscription {
     }
 
     fn list(&mut self, queue: Queue) {
-        self.last_tag += 1;
+        self.last_place += 1;
         self.consumed.push(Consumed {
-            tag: self.last_tag,
+            place: self.last_place,
+            times: 0,
             queue,
             proven: false,
         });
     }
 
-    /// What `basic.qos` means to this server: before version 4, RabbitMQ's `global` is the channel;
-    /// elsewhere, and in later versions, it is no help (spec of `qos_semantics_matches_spec` in Celery).
-    pub(in crate::worker) fn adapt_to(&mut self, server: Table<'_>) {
-        let text = |key| {
-            server
-                .find(key)
-                .ok()
-                .flatten()
-                .and_then(|value| value.as_str())
-        };
-        let version = text("version").map(numbers);
-        let quorum = self.queues().any(|queue| {
-            let kind = queue
-                .arguments
-                .as_table()
-                .find("x-queue-type")
-                .ok()
-                .flatten();
-            kind.and_then(|value| value.as_str()) == Some("quorum")
-        });
-        if let Some(window) = &mut self.window {
-            window.global = text("product") == Some("RabbitMQ")
-                && version.is_some_and(|version| ((3, 3)..(4, 0)).contains(&version))
-                && !quorum;
-        }
+    /// Whether so many unsettled messages leave room for another.
+    pub(in crate::worker) fn has_room(&self, outstanding: usize) -> bool {
+        let told = usize::from(self.prefetch_count());
+        self.is_consuming() && (told == 0 || outstanding < told)
     }
 
     /// The queues, in the order they were added.
@@ -199,61 +188,6 @@ impl Subscription {
         unproven.map(|consumed| consumed.queue.name).collect()
     }
 
-    /// Widens the window by `held` messages that are in hand but only wait for their time, as Celery does. On a
-    /// server where the limit is each consumer's own this reaches only consumers that start later.
-    pub(in crate::worker) fn hold(&mut self, held: usize, connection: &mut Connection) {
-        let Some(window) = &self.window else {
-            return;
-        };
-        let wanted = match window.size {
-            0 => 0,
-            count => u16::try_from(held.saturating_add(count.into())).unwrap_or(0),
-        };
-        let (State::Consuming { channel } | State::Declaring { channel, .. }) = self.state else {
-            return;
-        };
-        if wanted == window.told {
-            return;
-        }
-        match self.limit(channel, wanted, connection) {
-            Ok(_) => log::debug!("basic.qos: prefetch_count->{wanted}"),
-            Err(error) => log::error!("consumer: basic.qos: {error}"),
-        }
-        if let State::Declaring { answers, .. } = &mut self.state {
-            *answers += 1;
-        }
-    }
-
-    /// Makes the window larger or smaller by `change`; an unlimited one stays so, and none shrinks below 1.
-    pub(in crate::worker) fn widen(&mut self, change: i64) {
-        if let Some(window) = &mut self.window
-            && window.size > 0
-        {
-            let size = i64::from(window.size).saturating_add(change).max(1);
-            window.size = u16::try_from(size).unwrap_or(0);
-        }
-    }
-
-    /// Tells the broker the window; the number of answers to expect.
-    fn limit(
-        &mut self,
-        channel: u16,
-        prefetch_count: u16,
-        connection: &mut Connection,
-    ) -> Result<usize, CommandError> {
-        let Some(window) = &mut self.window else {
-            return Ok(0);
-        };
-        let qos = basic::Qos {
-            prefetch_size: 0,
-            prefetch_count,
-            global: window.global,
-        };
-        window.told = prefetch_count;
-        connection.call(channel, qos)?;
-        Ok(1)
-    }
-
     /// Asks for a channel.
     pub(in crate::worker) fn open(
         &mut self,
@@ -275,7 +209,11 @@ impl Subscription {
         let size = self.window.as_ref().map_or(0, |window| window.size);
         let mut answers = self.limit(channel, size, connection)?;
         let no_ack = self.window.is_none();
-        for consumed in &self.consumed {
+        if let Some(window) = &mut self.window {
+            window.let_off = 0;
+        }
+        for consumed in &mut self.consumed {
+            consumed.times = 0;
             answers += declare(channel, &consumed.queue, connection)?;
             answers += consume(channel, consumed, no_ack, connection)?;
         }
@@ -338,13 +276,13 @@ impl Subscription {
         };
         let consumed = self.consumed.remove(index);
         if let (Some(connection), Some((channel, _))) = (connection, self.standing()) {
-            cancel(channel, &consumed, connection)?;
+            cancel(channel, &consumed.tag(), connection)?;
         }
         Ok(true)
     }
 
     /// The channel that queues are consumed on, and how many answers are awaited on it.
-    fn standing(&self) -> Option<(u16, usize)> {
+    pub(super) fn standing(&self) -> Option<(u16, usize)> {
         match self.state {
             State::Consuming { channel } => Some((channel, 0)),
             State::Declaring { channel, answers } => Some((channel, answers)),
@@ -362,12 +300,8 @@ impl Subscription {
         let Some((channel, awaited)) = self.standing() else {
             return Ok(None);
         };
-        let tag = consumer_tag.parse().ok();
-        let Some(consumed) = self
-            .consumed
-            .iter()
-            .find(|consumed| Some(consumed.tag) == tag)
-        else {
+        let mut consumed = self.consumed.iter();
+        let Some(consumed) = consumed.find(|consumed| consumed.tag() == consumer_tag) else {
             return Ok(None);
         };
         let mut answers = awaited + declare(channel, &consumed.queue, connection)?;
@@ -387,7 +321,7 @@ impl Subscription {
         }
         if let Some((channel, _)) = standing {
             for consumed in &self.consumed {
-                cancel(channel, consumed, connection)?;
+                cancel(channel, &consumed.tag(), connection)?;
             }
         }
         Ok(())
@@ -404,92 +338,6 @@ impl Subscription {
     }
 }
 
-/// Declares what Celery declares for a queue, exchanges first; gives the number of answers to expect.
-fn declare(
-    channel: u16,
-    queue: &Queue,
-    connection: &mut Connection,
-) -> Result<usize, CommandError> {
-    if !queue.declared {
-        return Ok(0);
-    }
-    let mut answers = 1;
-    let named = queue
-        .bindings
-        .iter()
-        .filter(|binding| !binding.exchange.name.is_empty());
-    for Binding { exchange, .. } in named.clone().filter(|binding| binding.exchange.is_ours()) {
-        let declare = exchange::Declare {
-            exchange: exchange.name.as_str().into(),
-            kind: exchange.kind.as_str().into(),
-            durable: exchange.durable,
-            auto_delete: exchange.auto_delete,
-            arguments: exchange.arguments.as_table(),
-            ..exchange::Declare::default()
-        };
-        connection.call(channel, declare)?;
-        answers += 1;
-    }
-    let declare = queue::Declare {
-        queue: queue.name.as_str().into(),
-        durable: queue.durable,
-        exclusive: queue.exclusive,
-        auto_delete: queue.auto_delete,
-        arguments: queue.arguments.as_table(),
-        ..queue::Declare::default()
-    };
-    connection.call(channel, declare)?;
-    for binding in named {
-        let bind = queue::Bind {
-            queue: queue.name.as_str().into(),
-            exchange: binding.exchange.name.as_str().into(),
-            routing_key: binding.routing_key.as_str().into(),
-            arguments: binding.arguments.as_table(),
-            ..queue::Bind::default()
-        };
-        connection.call(channel, bind)?;
-        answers += 1;
-    }
-    Ok(answers)
-}
-
-fn consume(
-    channel: u16,
-    consumed: &Consumed,
-    no_ack: bool,
-    connection: &mut Connection,
-) -> Result<usize, CommandError> {
-    let tag = consumed.tag.to_string();
-    let consume = basic::Consume {
-        queue: consumed.queue.name.as_str().into(),
-        consumer_tag: tag.as_str().into(),
-        no_ack,
-        arguments: consumed.queue.consumer_arguments.as_table(),
-        ..basic::Consume::default()
-    };
-    connection.call(channel, consume)?;
-    Ok(1)
-}
-
-fn cancel(
-    channel: u16,
-    consumed: &Consumed,
-    connection: &mut Connection,
-) -> Result<(), CommandError> {
-    let tag = consumed.tag.to_string();
-    let cancel = basic::Cancel {
-        consumer_tag: tag.as_str().into(),
-        nowait: true,
-    };
-    connection.call(channel, cancel)
-}
-
-/// The first two numbers of a version.
-fn numbers(version: &str) -> (u32, u32) {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 #[cfg(test)]
 #[path = "subscription_tests.rs"]
-mod tests;
+pub(super) mod tests;

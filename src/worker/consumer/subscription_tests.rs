@@ -1,13 +1,14 @@
 //! What a subscription asks of the broker, frame by frame.
 
 use super::*;
+use crate::amqp::Table;
 use crate::amqp::connection::{Event, Options, Tune};
 use crate::amqp::frame;
 use crate::amqp::method::{Method, channel, connection};
 use crate::sys::clock;
 use crate::worker::settings::Queue;
 
-fn server_sends<'m>(
+pub(in crate::worker::consumer) fn server_sends<'m>(
     connection: &mut Connection,
     channel: u16,
     method: impl Into<Method<'m>>,
@@ -22,7 +23,7 @@ fn server_sends<'m>(
 }
 
 /// A connection that is open.
-fn connection() -> Connection {
+pub(in crate::worker::consumer) fn connection() -> Connection {
     let mut made = Connection::new(Options::default(), 1, clock::now());
     let start = connection::Start {
         version_major: 0,

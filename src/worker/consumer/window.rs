@@ -1,0 +1,186 @@
+//! How many messages the broker may give out at once, and what it takes to change that.
+//!
+//! `basic.qos` limits a channel, or each consumer of it; which of the two a server does depends on its version and on the
+//! kind of queue. Where it is each consumer's own limit, a change reaches only consumers that start later: so they are
+//! replaced, each by a fresh one under a new tag, and no message is handed back for that.
+
+use super::frames::{cancel, consume, declare};
+use super::subscription::{State, Subscription};
+use crate::amqp::Connection;
+use crate::amqp::connection::CommandError;
+use crate::amqp::method::basic;
+use crate::amqp::table::Table;
+
+#[derive(Debug)]
+pub(super) struct Window {
+    /// 0 is no limit.
+    pub(super) size: u16,
+    /// What the broker was told last.
+    pub(super) told: u16,
+    /// `basic.qos` limits the channel, not each consumer.
+    pub(super) global: bool,
+    /// This broker has refused a limit for the channel.
+    pub(super) never_global: bool,
+    /// Where the limit is each consumer's own: messages that were held when the consumers began, and do not count
+    /// against them.
+    pub(super) let_off: usize,
+}
+
+impl Window {
+    pub(super) const fn new(size: u16) -> Self {
+        Self {
+            size,
+            told: 0,
+            global: false,
+            never_global: false,
+            let_off: 0,
+        }
+    }
+}
+
+impl Subscription {
+    /// What `basic.qos` means to this server: before version 4, RabbitMQ's `global` is the channel;
+    /// elsewhere, and in later versions, it is no help (spec of `qos_semantics_matches_spec` in Celery).
+    pub(in crate::worker) fn adapt_to(&mut self, server: Table<'_>) {
+        let text = |key| {
+            server
+                .find(key)
+                .ok()
+                .flatten()
+                .and_then(|value| value.as_str())
+        };
+        let version = text("version").map(numbers);
+        let quorum = self.queues().any(|queue| {
+            let kind = queue
+                .arguments
+                .as_table()
+                .find("x-queue-type")
+                .ok()
+                .flatten();
+            kind.and_then(|value| value.as_str()) == Some("quorum")
+        });
+        if let Some(window) = &mut self.window {
+            window.global = text("product") == Some("RabbitMQ")
+                && version.is_some_and(|version| ((3, 3)..(4, 0)).contains(&version))
+                && !quorum
+                && !window.never_global;
+        }
+    }
+
+    /// The broker has closed the connection over a limit for the whole channel: one of the queues is a quorum queue
+    /// that somebody else has declared. Whether that is news.
+    pub(in crate::worker) fn refuse_global(&mut self) -> bool {
+        let window = self.window.as_mut();
+        window.is_some_and(|window| {
+            window.global && !std::mem::replace(&mut window.never_global, true)
+        })
+    }
+
+    /// Widens the window by `held` messages that are in hand but only wait for their time, as Celery does; `others` are
+    /// in hand as well. On a server where the limit is each consumer's own a change reaches only consumers that start
+    /// later: there consumers are replaced, once held messages have taken up half of what they may have.
+    pub(in crate::worker) fn hold(
+        &mut self,
+        held: usize,
+        others: usize,
+        connection: &mut Connection,
+    ) {
+        let (Some(window), State::Consuming { channel } | State::Declaring { channel, .. }) =
+            (&mut self.window, self.state)
+        else {
+            return;
+        };
+        let size = usize::from(window.size);
+        if size > 0 && !window.global {
+            window.let_off = window.let_off.min(held);
+            let is_used_up = 2 * (held - window.let_off) >= size && 2 * others <= size;
+            if window.told != window.size || is_used_up {
+                window.let_off = held;
+                self.replace_consumers(connection);
+            }
+            return;
+        }
+        let wanted = match size {
+            0 => 0,
+            size => u16::try_from(size.saturating_add(held)).unwrap_or(0),
+        };
+        if wanted == window.told {
+            return;
+        }
+        match self.limit(channel, wanted, connection) {
+            Ok(_) => log::debug!("basic.qos: prefetch_count->{wanted}"),
+            Err(error) => log::error!("consumer: basic.qos: {error}"),
+        }
+        if let State::Declaring { answers, .. } = &mut self.state {
+            *answers += 1;
+        }
+    }
+
+    /// Begins anew with fresh consumers, and lets go of those before them; queues are declared if they are gone.
+    pub(in crate::worker) fn replace_consumers(&mut self, connection: &mut Connection) {
+        let Some((channel, awaited)) = self.standing() else {
+            return;
+        };
+        match self.try_replace(channel, connection) {
+            Ok(answers) => {
+                let answers = awaited + answers;
+                self.state = State::Declaring { channel, answers };
+            }
+            Err(error) => log::error!("consumer: cannot consume anew: {error}"),
+        }
+    }
+
+    fn try_replace(
+        &mut self,
+        channel: u16,
+        connection: &mut Connection,
+    ) -> Result<usize, CommandError> {
+        let size = self.window.as_ref().map_or(0, |window| window.size);
+        let mut answers = self.limit(channel, size, connection)?;
+        for consumed in &mut self.consumed {
+            let before = consumed.tag();
+            consumed.times += 1;
+            answers += declare(channel, &consumed.queue, connection)?;
+            answers += consume(channel, consumed, self.window.is_none(), connection)?;
+            cancel(channel, &before, connection)?;
+        }
+        log::debug!("basic.qos: prefetch_count->{size}, with new consumers");
+        Ok(answers)
+    }
+
+    /// Makes the window larger or smaller by `change`; an unlimited one stays so, and none shrinks below 1.
+    pub(in crate::worker) fn widen(&mut self, change: i64) {
+        if let Some(window) = &mut self.window
+            && window.size > 0
+        {
+            let size = i64::from(window.size).saturating_add(change).max(1);
+            window.size = u16::try_from(size).unwrap_or(0);
+        }
+    }
+
+    /// Tells the broker the window; the number of answers to expect.
+    pub(super) fn limit(
+        &mut self,
+        channel: u16,
+        prefetch_count: u16,
+        connection: &mut Connection,
+    ) -> Result<usize, CommandError> {
+        let Some(window) = &mut self.window else {
+            return Ok(0);
+        };
+        let qos = basic::Qos {
+            prefetch_size: 0,
+            prefetch_count,
+            global: window.global,
+        };
+        window.told = prefetch_count;
+        connection.call(channel, qos)?;
+        Ok(1)
+    }
+}
+
+/// The first two numbers of a version.
+fn numbers(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
