@@ -8,16 +8,19 @@ message was acknowledged. Run through `drain.sh`, which builds what is compared.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import pathlib
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +28,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tests/interop"))
 
-from harness import Process, Raw, Worker, clean_environment, task_body, task_headers, wait_until  # noqa: E402
-from rabbitmq import RabbitMQ  # noqa: E402
+from harness import Process, Raw, Worker, celeriac_binary, clean_environment, task_body, task_headers, wait_until  # noqa: E402
+from rabbitmq import RabbitMQ, free_port  # noqa: E402
 
-WORKERS = ("celeriac", "rusty-celery", "celery")
+WORKERS = ("celeriac", "rusty-celery", "celeriac-python", "celery")
 
 
 @dataclass
@@ -42,42 +45,52 @@ class Run:
     resident: int  # KiB of the main process at the end
 
 
-class RustyCelery:
-    """A rusty-celery worker: one process, tasks run in it."""
+class Program:
+    """A worker that is not started as the stories start theirs."""
 
-    def __init__(self, url: str, queue: str, prefetch: int) -> None:
-        program = HERE / "rusty-celery/target/release/rusty-celery-worker"
-        # It wants the default virtual host spelled out.
-        self.popen = subprocess.Popen([program, url + "%2f", queue, str(prefetch)], env=clean_environment(RUST_LOG="warn"))
+    def __init__(self, command: list[Any], **environment: str) -> None:
+        self.popen = subprocess.Popen(command, env=clean_environment(**environment), start_new_session=True)
         self.main = Process(self.popen.pid)
 
     def close(self) -> None:
-        self.popen.kill()
-        self.popen.wait()
+        family = self.main.descendants()
+        self.popen.terminate()
+        try:
+            self.popen.wait(20)
+        except subprocess.TimeoutExpired:
+            for process in [self.main, *family]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            self.popen.wait()
 
 
 def start(name: str, broker: RabbitMQ, queue: str, options: argparse.Namespace, directory: pathlib.Path) -> Any:
     if name == "rusty-celery":
-        return RustyCelery(broker.url, queue, options.prefetch)
+        program = HERE / "rusty-celery/target/release/rusty-celery-worker"
+        # It wants the default virtual host spelled out.
+        return Program([program, broker.url + "%2f", queue, str(options.prefetch)], RUST_LOG="warn")
     each = max(1, options.prefetch // options.concurrency)
     arguments = ["--prefetch-multiplier", str(each)]
-    if name == "celery":
-        arguments.append("--without-heartbeat")
+    if name != "celeriac":
+        return python_app(name, broker.url, queue, options.results, options.concurrency, *arguments)
     return Worker(
-        name,
-        broker.url,
-        queue,
-        directory,
-        concurrency=options.concurrency,
-        loglevel="WARNING",
-        arguments=arguments,
+        name, broker.url, queue, directory, concurrency=options.concurrency, loglevel="WARNING", arguments=arguments
     )
 
 
-def fill(raw: Raw, queue: str, count: int) -> None:
+def python_app(name: str, url: str, queue: str, results: str | None, concurrency: int, *arguments: str) -> Program:
+    """`bench_app.py` under celeriac or under Celery, with its results kept at the URL `results`, if anywhere."""
+    program = [celeriac_binary(), "--python", sys.executable] if name == "celeriac-python" else [sys.executable, "-m", "celery"]
+    command = [*program, "-A", "bench_app", "worker", "-Q", queue, "-c", str(concurrency), "-l", "WARNING", *arguments]
+    quiet = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+    kept = {"BENCH_RESULTS": results} if results else {}
+    return Program([*command, *quiet], PYTHONPATH=str(HERE), BENCH_BROKER=url, **kept)
+
+
+def fill(raw: Raw, queue: str, count: int, ignore_result: bool = True) -> None:
     body = task_body([])
     for _ in range(count):
-        headers = task_headers("demo.noop", argsrepr="()", ignore_result=True)
+        headers = task_headers("demo.noop", argsrepr="()", ignore_result=ignore_result)
         raw.publish(queue, body, headers, correlation_id=headers["id"], delivery_mode=2)
     wait_until(lambda: raw.ready(queue) == count, "the queue filled", 60)
 
@@ -85,7 +98,7 @@ def fill(raw: Raw, queue: str, count: int) -> None:
 def drain(name: str, broker: RabbitMQ, raw: Raw, options: argparse.Namespace, directory: pathlib.Path) -> Run:
     queue = f"t.{uuid.uuid4().hex[:12]}"
     raw.declare(queue)
-    fill(raw, queue, options.tasks)
+    fill(raw, queue, options.tasks, ignore_result=not options.results)
     worker = start(name, broker, queue, options, directory)
     try:
         deadline = time.monotonic() + options.timeout
@@ -139,11 +152,27 @@ def report(runs: dict[str, list[Run]]) -> None:
             statistics.median(getattr(run, field) for run in each) for field in ("rate", "main", "children", "broker", "resident")
         )
         print(f"{name:<16}{rate:>10.0f}{main:>15.1f}{children:>18.1f}{broker:>16.1f}{resident / 1024:>10.1f}")
-    base = runs.get("celeriac")
-    for name, each in runs.items():
-        if base and name != "celeriac":
-            ratio = statistics.median(ours.rate / theirs.rate for ours, theirs in zip(base, each))
-            print(f"celeriac / {name}: {ratio:.2f} (median of the pairs)")
+    first, *others = runs
+    for name in others:
+        ratio = statistics.median(ours.rate / theirs.rate for ours, theirs in zip(runs[first], runs[name]))
+        print(f"{first} / {name}: {ratio:.2f} (median of the pairs)")
+
+
+@contextlib.contextmanager
+def results(options: argparse.Namespace, directory: str) -> Iterator[None]:
+    """A Redis, if results are to be kept; `options.results` is its URL then."""
+    if not options.results:
+        yield
+        return
+    port = free_port()
+    program = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory]
+    server = subprocess.Popen(program, stdout=subprocess.DEVNULL)
+    options.results = f"redis://127.0.0.1:{port}/0"
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def describe() -> str:
@@ -159,6 +188,7 @@ def main() -> None:
     parser.add_argument("--prefetch", type=int, default=200, help="messages a worker may hold")
     parser.add_argument("--concurrency", type=int, default=2, help="children, where a worker has some")
     parser.add_argument("--workers", default="celeriac,rusty-celery", help=f"of {', '.join(WORKERS)}")
+    parser.add_argument("--results", action="store_true", help="for Python apps: results are kept, in a Redis started here")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one drain")
     options = parser.parse_args()
     names = options.workers.split(",")
@@ -168,7 +198,7 @@ def main() -> None:
     print(describe())
     print(f"{options.tasks} demo.noop, prefetch {options.prefetch}, {options.concurrency} children")
     runs: dict[str, list[Run]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory(prefix="celeriac-drain-") as directory, RabbitMQ() as broker:
+    with tempfile.TemporaryDirectory(prefix="celeriac-drain-") as directory, RabbitMQ() as broker, results(options, directory):
         raw = Raw(broker, broker.url)
         for turn in range(options.pairs):
             # Who goes first alternates, too.
