@@ -142,7 +142,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Worker(worker::Arguments),
+    Worker(Box<worker::Arguments>),
     Call(call::Arguments),
     Broker(broker::Arguments),
     Status(remote::StatusArguments),
@@ -230,7 +230,7 @@ fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode 
         return setting.usage_error(&format!("Invalid value for '--workdir': {shown}: {error}"));
     }
     match cli.command {
-        Some(Command::Worker(arguments)) => worker::run(arguments, setting),
+        Some(Command::Worker(arguments)) => worker::run(*arguments, setting),
         Some(Command::Call(arguments)) => call::run(arguments, setting),
         Some(Command::Broker(arguments)) => broker::run(arguments, &setting),
         Some(Command::Status(arguments)) => remote::status(&arguments, &setting),

@@ -1,18 +1,23 @@
 //! Options of the worker that Celery has not. For a Python app they are taken off its command line.
 
 use std::ffi::OsString;
-
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
 use crate::link::Failover;
+use crate::message::record::Verdict;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
-pub(super) const NAMES: [&str; 7] = [
+pub(super) const NAMES: [&str; 12] = [
     "--max-worker-lost",
+    "--max-memory-kill",
+    "--grace",
+    "--soft-shutdown-timeout",
     "--dead-letter",
+    "--discard",
+    "--hand-back",
     "--on-connection-loss",
     "--exit-on-broker-loss",
     "--consumer-timeout",
@@ -27,9 +32,34 @@ pub(super) struct Own {
     #[arg(long, value_name = "N")]
     max_worker_lost: Option<u32>,
 
+    /// Kill a child that uses more KiB of memory in the middle of its task
+    #[arg(long, value_name = "KIB")]
+    max_memory_kill: Option<u64>,
+
+    /// Seconds that a warm shutdown leaves to running tasks, and then is a cold one: for ever by default
+    #[arg(
+        long,
+        env = "CELERIAC_GRACE",
+        hide_env_values = true,
+        value_name = "SECONDS"
+    )]
+    grace: Option<f64>,
+
+    /// Seconds that a cold shutdown leaves to running tasks
+    #[arg(long, value_name = "SECONDS")]
+    soft_shutdown_timeout: Option<f64>,
+
     /// Reject these, for the queue's dead-letter exchange to keep, where Celery acknowledges and forgets them
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    dead_letter: Vec<Class>,
+    dead_letter: Vec<Forgotten>,
+
+    /// Acknowledge and forget these, where Celery rejects them
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    discard: Vec<Rejected>,
+
+    /// Hand unregistered tasks back to their queue after so many seconds, for a worker that knows them
+    #[arg(long, value_name = "SECONDS", conflicts_with = "discard")]
+    hand_back: Option<f64>,
 
     /// What becomes of running tasks that are acknowledged late when the connection is lost: they go on, or are cancelled
     #[arg(long, value_name = "WHAT")]
@@ -72,13 +102,22 @@ fn time(seconds: f64) -> Option<Duration> {
     time.filter(|time| !time.is_zero())
 }
 
-/// What cannot be run.
+/// What cannot be run, and is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Class {
+enum Forgotten {
     /// Tasks whose time has passed.
     Expired,
     /// Messages whose body cannot be decoded.
     Undecodable,
+}
+
+/// What cannot be run, and is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rejected {
+    /// Tasks that are not registered.
+    Unregistered,
+    /// Messages that are no task, or none that can be run.
+    Invalid,
 }
 
 #[derive(Parser)]
@@ -123,35 +162,101 @@ impl Own {
         if let Some(most) = self.max_worker_lost {
             life.max_worker_lost = Some(most).filter(|most| *most > 0);
         }
-        life.dead_letter_expired |= self.dead_letter.contains(&Class::Expired);
-        life.dead_letter_undecodable |= self.dead_letter.contains(&Class::Undecodable);
+        if let Some(kib) = self.max_memory_kill {
+            life.max_memory_kill = Some(kib.saturating_mul(1024)).filter(|octets| *octets > 0);
+        }
+        let seconds = |given: Option<f64>| Duration::try_from_secs_f64(given?).ok();
+        life.grace = seconds(self.grace).unwrap_or(life.grace);
+        let patience = seconds(self.soft_shutdown_timeout);
+        life.soft_shutdown_timeout = patience.unwrap_or(life.soft_shutdown_timeout);
+
+        let refusals = &mut life.refusals;
+        for class in &self.dead_letter {
+            match class {
+                Forgotten::Expired => refusals.expired = Verdict::Reject,
+                Forgotten::Undecodable => refusals.undecodable = Verdict::Reject,
+            }
+        }
+        for class in &self.discard {
+            match class {
+                Rejected::Unregistered => refusals.unregistered = Verdict::Ack,
+                Rejected::Invalid => refusals.invalid = Verdict::Ack,
+            }
+        }
+        if let Some(pause) = seconds(self.hand_back) {
+            (refusals.unregistered, refusals.pause) = (Verdict::Requeue, pause);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::RefusalPolicy;
+
+    fn both(line: &str) -> Result<(LifeSettings, BrokerSettings), String> {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let (mut life, mut broker) = (LifeSettings::default(), BrokerSettings::default());
+        let own = Own::read(&words)?;
+        own.apply_to_life(&mut life);
+        own.apply_to_broker(&mut broker);
+        Ok((life, broker))
+    }
+
+    fn read(line: &str) -> Result<LifeSettings, String> {
+        both(line).map(|(life, _)| life)
+    }
 
     #[test]
     fn they_change_what_they_name_and_no_more() {
-        let read = |line: &str| {
-            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let (mut life, mut broker) = (LifeSettings::default(), BrokerSettings::default());
-            let own = Own::read(&words)?;
-            own.apply_to_life(&mut life);
-            own.apply_to_broker(&mut broker);
-            Ok::<_, String>((life, broker))
-        };
-        let (life, _) = read("--max-worker-lost 0 --dead-letter expired,undecodable").unwrap();
-        assert_eq!(life.max_worker_lost, None);
-        assert!(life.dead_letter_expired && life.dead_letter_undecodable);
-        let (life, _) = read("--max-worker-lost=7").unwrap();
+        let life = read("--max-worker-lost=7 --max-memory-kill 2048").unwrap();
         assert_eq!(
-            (life.max_worker_lost, life.dead_letter_expired),
-            (Some(7), false)
+            (life.max_worker_lost, life.max_memory_kill),
+            (Some(7), Some(2 << 20))
         );
+        assert_eq!(life.refusals, RefusalPolicy::default());
+        assert_eq!(read("--max-worker-lost 0").unwrap().max_worker_lost, None);
+        let life = read("--grace 2.5 --soft-shutdown-timeout 3").unwrap();
+        let patience = (life.grace, life.soft_shutdown_timeout);
+        assert_eq!(
+            patience,
+            (Duration::from_millis(2500), Duration::from_secs(3))
+        );
+    }
+
+    /// T28: a policy for each class.
+    #[test]
+    fn what_cannot_be_run_is_kept_forgotten_or_handed_back() {
+        let policy = |line: &str| read(line).unwrap().refusals;
+        let default = RefusalPolicy::default();
+        let kept = RefusalPolicy {
+            expired: Verdict::Reject,
+            undecodable: Verdict::Reject,
+            ..default
+        };
+        assert_eq!(policy("--dead-letter expired,undecodable"), kept);
+        let forgotten = RefusalPolicy {
+            invalid: Verdict::Ack,
+            unregistered: Verdict::Ack,
+            ..default
+        };
+        assert_eq!(policy("--discard invalid,unregistered"), forgotten);
+        let handed_back = RefusalPolicy {
+            unregistered: Verdict::Requeue,
+            pause: Duration::from_millis(500),
+            ..default
+        };
+        assert_eq!(policy("--hand-back 0.5"), handed_back);
         assert!(read("--dead-letter everything").is_err());
-        let (_, broker) = read(
+        assert!(
+            read("--discard expired").is_err(),
+            "Celery does that anyway"
+        );
+    }
+
+    #[test]
+    fn those_of_the_connection_are_the_connections() {
+        let (_, broker) = both(
             "--on-connection-loss cancel --exit-on-broker-loss 9 --consumer-timeout 0 --ask-after-silence 0.5 \
              --failover priority",
         )
@@ -161,6 +266,6 @@ mod tests {
         assert_eq!(broker.consumer_timeout, None);
         assert_eq!(broker.silence, Some(Duration::from_millis(500)));
         assert_eq!(broker.link.retry.failover, Failover::Priority);
-        assert!(read("--failover nowhere").is_err());
+        assert!(both("--failover nowhere").is_err());
     }
 }

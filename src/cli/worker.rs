@@ -164,10 +164,6 @@ struct Life {
     #[command(flatten)]
     own: Own,
 
-    /// Seconds that a cold shutdown leaves to running tasks
-    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
-    soft_shutdown_timeout: f64,
-
     /// Keep revoked ids in this file
     #[arg(
         short = 'S',
@@ -242,7 +238,6 @@ impl Life {
             max_memory_per_child: self
                 .max_memory_per_child
                 .map(|kib| kib.saturating_mul(1024)),
-            soft_shutdown_timeout: limit(Some(self.soft_shutdown_timeout)).unwrap_or_default(),
             state_db: node_name::state_file(self.statedb.as_deref(), node)?,
             ..environment::revokes()
         })

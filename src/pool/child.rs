@@ -34,6 +34,8 @@ pub(super) struct Child {
     /// When the child must have come up, taken its job or ended; looked at only in
     /// `Pool::handle_deadline`.
     pub deadline: Option<Instant>,
+    /// Whether the owner was told that it is overdue: it is killed at its deadline.
+    pub overdue: bool,
     /// Whether it was told to stop or is being killed, so that its end is no surprise.
     pub leaving: bool,
     /// Whether its answers are read no further: they ended, or were garbled.
@@ -84,6 +86,7 @@ impl Child {
             results: SharedFd::new(results),
             decoder: Decoder::new(),
             deadline: Some(deadline),
+            overdue: false,
             leaving: false,
             mute: false,
             writes: 0,

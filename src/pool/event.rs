@@ -162,7 +162,8 @@ pub enum PoolEvent {
         /// What was wrong.
         error: record::RecordError,
     },
-    /// A child was too slow, and is being killed.
+    /// A child was too slow, and is being killed; one that has not come up in time may come up yet, or say something,
+    /// until it is in a moment.
     ChildOverdue {
         /// Its name.
         name: ChildName,

@@ -92,6 +92,12 @@ use zygote::Zygote;
 use crate::sys::process::{Exit, Pid};
 use crate::sys::signal::{self, Signal};
 
+/// So many children in a row that were of no use are a pool in trouble.
+const DEGRADED: u32 = 5;
+
+/// How long a child that has not come up in time may take to say what it is doing, before it is killed.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// How many bytes are read from one child per turn.
 const TURN: usize = 4 * READ_SIZE;
 
@@ -116,7 +122,7 @@ impl Default for PoolSettings {
         Self {
             concurrency: 1,
             max_tasks_per_child: None,
-            up_timeout: Duration::from_secs(4),
+            up_timeout: Duration::from_secs(60),
             take_timeout: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(5),
         }
@@ -165,10 +171,17 @@ pub struct PoolStats {
     /// How many jobs were accepted since the start.
     pub submitted: u64,
     /// How many children in a row ended, or could not be made, before any had done work. While this is
-    /// not 0 new children are made ever more slowly; from a handful on the pool is in trouble.
+    /// not 0 new children are made ever more slowly.
     pub failed_starts: u32,
     /// How many answers came for a job that the child did not have.
     pub strays: u64,
+}
+
+impl PoolStats {
+    /// Whether the pool is in trouble: so many children in a row were of no use that it is hardly chance.
+    pub fn is_degraded(&self) -> bool {
+        self.failed_starts >= DEGRADED
+    }
 }
 
 impl Pool {
@@ -276,10 +289,10 @@ impl Pool {
     }
 
     /// Cold shutdown: as [`close`](Self::close), and every child is sent `signal`. Those that are still
-    /// there after the stop timeout are killed.
-    pub fn terminate(&mut self, signal: Signal, now: Instant) {
+    /// there after `patience`, by default the stop timeout, are killed.
+    pub fn terminate(&mut self, signal: Signal, patience: Option<Duration>, now: Instant) {
         self.close(now);
-        let deadline = now + self.settings.stop_timeout;
+        let deadline = now + patience.unwrap_or(self.settings.stop_timeout);
         for child in self.keys() {
             self.scheduler.doom(child, now);
             if let Some(process) = self.scheduler.process_mut(child) {

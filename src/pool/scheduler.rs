@@ -39,13 +39,28 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A child that lives this long is sound, even if there was no work for it.
 const SOUND_AGE: Duration = LONGEST_DELAY;
 
+/// The golden ratio's fraction of 2^32.
+const GOLDEN: u32 = 0x9e37_79b9;
+
 /// What the scheduler keeps to.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// How many children there should be.
     pub target: usize,
-    /// After how many jobs a child is replaced (`worker_max_tasks_per_child`); `None`: never.
+    /// After how many jobs a child is replaced (`worker_max_tasks_per_child`); `None`: never. Children are made
+    /// together and work alike: so that they do not go together as well, up to a tenth of the number is taken off for
+    /// each in turn, and one whose share is done goes on, up to the whole number, while another is coming up.
     pub max_tasks_per_child: Option<NonZeroU32>,
+}
+
+impl Policy {
+    /// The share of the child that is made as number `number`: multiples of the golden ratio are far apart.
+    fn share(&self, number: u32) -> u32 {
+        let most = self.max_tasks_per_child.map_or(u32::MAX, NonZeroU32::get);
+        let place = u64::from(number.wrapping_mul(GOLDEN));
+        let off = (place * u64::from(most / 10 + 1)) >> 32;
+        most - off as u32
+    }
 }
 
 /// Children of type `P` and jobs of type `J`; see the [module page](self).
@@ -60,6 +75,10 @@ pub struct Scheduler<P, J> {
     retiring: Vec<Key>,
     /// How many children are `counted`.
     counted: usize,
+    /// How many children have a job and are not being killed.
+    busy: usize,
+    /// How many children were made so far.
+    made: u32,
     policy: Policy,
     phase: Phase,
     /// No child is made before this instant, because the last ones died without doing any work.
@@ -76,6 +95,10 @@ struct Member<P, J> {
     counted: bool,
     /// Jobs it has done.
     completed: u32,
+    /// After so many jobs it goes if no other child is coming up; see [`Policy::max_tasks_per_child`].
+    share: u32,
+    /// Whether it is being killed.
+    doomed: bool,
     made: Instant,
 }
 
@@ -118,6 +141,8 @@ impl<P, J> Scheduler<P, J> {
             idle: Vec::new(),
             retiring: Vec::new(),
             counted: 0,
+            busy: 0,
+            made: 0,
             policy,
             phase: Phase::Running,
             not_before: None,
@@ -160,12 +185,15 @@ impl<P, J> Scheduler<P, J> {
     /// A child was made: it counts from now on and gets jobs once it is [`up`](Self::up).
     pub fn add(&mut self, process: P, now: Instant) -> Key {
         self.counted += 1;
-        let state = State::Starting;
+        let share = self.policy.share(self.made);
+        self.made = self.made.wrapping_add(1);
         self.children.insert(Member {
             process,
-            state,
+            state: State::Starting,
             counted: true,
             completed: 0,
+            share,
+            doomed: false,
             made: now,
         })
     }
@@ -186,14 +214,17 @@ impl<P, J> Scheduler<P, J> {
         }
     }
 
-    /// Gives the oldest waiting job to an idle child; the caller writes it.
+    /// Gives the oldest waiting job to an idle child; the caller writes it. No more children have jobs than there should
+    /// be children: one that comes up before the one it replaces has done its last job waits for that.
     pub fn assign(&mut self) -> Option<Key> {
-        if self.phase != Phase::Running || self.waiting.is_empty() {
+        let none = self.waiting.is_empty() || self.busy >= self.policy.target;
+        if self.phase != Phase::Running || none {
             return None;
         }
         let child = self.idle.pop()?;
         let member = self.children.get_mut(child)?;
         member.state = State::Busy(self.waiting.pop_front()?);
+        self.busy += 1;
         Some(child)
     }
 
@@ -215,21 +246,28 @@ impl<P, J> Scheduler<P, J> {
         let job = match std::mem::replace(&mut member.state, State::Idle) {
             State::Busy(job) => {
                 member.completed = member.completed.saturating_add(1);
+                self.busy -= usize::from(!member.doomed);
                 Some(job)
             }
             _ => None,
         };
-        let used_up = self
-            .policy
-            .max_tasks_per_child
-            .is_some_and(|most| member.completed >= most.get());
+        let (completed, share) = (member.completed, member.share);
         let surplus = !member.counted || self.counted > self.policy.target;
+        let most = self.policy.max_tasks_per_child;
+        let used_up = most.is_some_and(|most| completed >= most.get())
+            || completed >= share && !self.is_renewing();
         if used_up || surplus || self.phase == Phase::Closing {
             self.retire(child);
         } else {
             self.idle.push(child);
         }
         job
+    }
+
+    /// Whether a child is coming up, or is to be made.
+    fn is_renewing(&self) -> bool {
+        let mut children = self.children.iter();
+        self.missing() > 0 || children.any(|(_, member)| matches!(member.state, State::Starting))
     }
 
     /// A child to be told to stop; it is not named again.
@@ -248,7 +286,9 @@ impl<P, J> Scheduler<P, J> {
             return;
         };
         match member.state {
-            State::Busy(_) => {}
+            State::Busy(_) => {
+                self.busy -= usize::from(!std::mem::replace(&mut member.doomed, true))
+            }
             State::Starting => {
                 member.state = State::Stopping;
                 self.failed_start(now);
@@ -262,6 +302,7 @@ impl<P, J> Scheduler<P, J> {
     pub fn exited(&mut self, child: Key, again: bool, now: Instant) -> Option<Departed<P, J>> {
         let unasked = self.withdraw(child);
         let member = self.children.remove(child)?;
+        self.busy -= usize::from(matches!(member.state, State::Busy(_)) && !member.doomed);
         let began = matches!(member.state, State::Busy(_)) && !again;
         if unasked && !began && member.completed == 0 {
             if now.saturating_duration_since(member.made) < SOUND_AGE {

@@ -130,6 +130,83 @@ fn a_deadline_is_over_once_it_was_seen_to() {
     assert_eq!(scheduler.wanted(now), 1);
 }
 
+/// T14.2: children that work alike do not all go at once: while there are shares to be used up, at most one is away.
+#[test]
+fn t14_2_children_that_work_alike_are_replaced_one_after_another() {
+    let now = clock::now();
+    let max_tasks_per_child = NonZeroU32::new(100);
+    let (target, most) = (4, 100);
+    let mut scheduler: Scheduler<u32, u32> = Scheduler::new(Policy {
+        target,
+        max_tasks_per_child,
+    });
+    let (mut made, mut job, mut least) = (0, 0, target);
+    let mut done = std::collections::BTreeMap::new();
+    let mut rounds_to_come_up = VecDeque::new();
+    for _ in 0..1000 {
+        while scheduler.wanted(now) > 0 {
+            made += 1;
+            rounds_to_come_up.push_back((scheduler.add(made, now), 2));
+        }
+        for (_, rounds) in &mut rounds_to_come_up {
+            *rounds -= 1;
+        }
+        while let Some((child, _)) = rounds_to_come_up.pop_front_if(|(_, rounds)| *rounds == 0) {
+            assert!(scheduler.up(child));
+        }
+        for _ in 0..target {
+            job += 1;
+            scheduler.submit(job).unwrap();
+        }
+        let busy: Vec<Key> = std::iter::from_fn(|| scheduler.assign()).collect();
+        if made > target as u32 {
+            least = least.min(busy.len());
+        }
+        for child in busy {
+            *done.entry(*scheduler.process(child).unwrap()).or_insert(0) += 1;
+            scheduler.done(child, |_| true).unwrap();
+        }
+        while let Some(child) = scheduler.next_to_stop() {
+            scheduler.exited(child, false, now).unwrap();
+        }
+    }
+    assert_eq!(least, target - 1);
+    let ended = done.range(..=made - target as u32);
+    assert!(ended.clone().count() > 30);
+    assert!(
+        ended.clone().all(|(_, jobs)| (90..=most).contains(jobs)),
+        "{done:?}"
+    );
+}
+
+/// T14.2: a child that replaces one at work waits for it, unless that is being killed.
+#[test]
+fn no_more_children_have_jobs_than_there_should_be_children() {
+    let (mut scheduler, now) = scheduler(1);
+    let old = add_up(&mut scheduler, "old");
+    for job in 1..=3 {
+        scheduler.submit(job).unwrap();
+    }
+    assert_eq!(scheduler.assign(), Some(old));
+    assert!(scheduler.replace(old));
+    assert_eq!(scheduler.wanted(now), 1, "before the old one has gone");
+    let new = add_up(&mut scheduler, "new");
+    assert_eq!(scheduler.assign(), None);
+    scheduler.done(old, |_| true).unwrap();
+    assert_eq!(scheduler.next_to_stop(), Some(old));
+    assert_eq!(scheduler.assign(), Some(new));
+    scheduler.doom(new, now);
+    let third = add_up(&mut scheduler, "third");
+    assert_eq!(
+        scheduler.assign(),
+        Some(third),
+        "however long the end of the other takes"
+    );
+    scheduler.exited(new, false, now).unwrap();
+    scheduler.done(third, |_| true).unwrap();
+    assert_eq!(scheduler.idle(), 1);
+}
+
 #[test]
 fn one_killed_before_it_was_up_has_failed_once() {
     let (mut scheduler, now) = scheduler(1);

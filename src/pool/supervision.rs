@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::Pool;
 use super::child::{Child, READ_SIZE, Word};
 use super::event::{ChildName, Finish, JobKey, Loss, Missed, PoolEvent, PoolSource, Progress};
 use super::zygote::Reply;
+use super::{LAST_WORDS, Pool};
 use crate::message::record::{Done, RecordError};
 use crate::sys::process::{Exit, Pid};
 use crate::sys::signal::{self, Signal};
@@ -220,6 +220,7 @@ impl Pool {
             return;
         };
         process.deadline = None;
+        process.overdue = false;
         if let Some(pid) = process.pid {
             let name = process.name;
             self.events.push_back(PoolEvent::ChildUp { name, pid });
@@ -334,10 +335,18 @@ impl Pool {
                     Some(_) => Missed::Take,
                     None => Missed::Up,
                 };
+                let told = std::mem::replace(&mut process.overdue, true);
                 let (name, pid) = (process.name, process.pid);
-                self.events
-                    .push_back(PoolEvent::ChildOverdue { name, pid, missed });
-                self.kill_child(child, now);
+                if !told {
+                    self.events
+                        .push_back(PoolEvent::ChildOverdue { name, pid, missed });
+                }
+                if missed == Missed::Up && !told {
+                    process.deadline = Some(now + LAST_WORDS);
+                    self.check_by(now + LAST_WORDS);
+                } else {
+                    self.kill_child(child, now);
+                }
             }
         }
     }

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::amqp::connection::DeliveryTag;
+use crate::message::record::Verdict;
 
 /// One frame to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,15 @@ impl Acks {
             self.rejects.push((tag, requeue));
         }
         open
+    }
+
+    /// Settles a delivery one way or another; `false` as in [`ack`](Self::ack).
+    pub fn settle_as(&mut self, tag: DeliveryTag, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Ack => self.ack(tag),
+            Verdict::Reject => self.reject(tag, false),
+            Verdict::Requeue => self.reject(tag, true),
+        }
     }
 
     /// How many deliveries the broker counts as unsettled.

@@ -50,6 +50,8 @@ pub struct Worker {
     pub(super) shutdown: Shutdown,
     /// What survives the worker, if it is to.
     pub(super) state_db: Option<StateDb>,
+    /// Its time is up: children that are told to end are killed soon.
+    pub(super) hurried: bool,
     /// It says from time to time what it waits for, on its way out.
     pub(super) reminding: bool,
     pub(super) mailbox: Mailbox,
@@ -109,6 +111,7 @@ impl Worker {
             consumer_blueprint: consumer::blueprint()?,
             shutdown: Shutdown::new(settings.remap_sigterm),
             state_db: None,
+            hurried: false,
             reminding: false,
             mailbox: Mailbox::default(),
             mingle: Mingle::default(),

@@ -8,11 +8,14 @@ use super::request::{Request, State};
 use super::settings::ResultBackend;
 use super::shutdown::{Order, Phase};
 use crate::hub::Hub;
-use crate::sys::process;
+use crate::sys::process::{self, Pid};
 use crate::sys::signal::{self, Signal};
 
 /// How often a worker that leaves says what it waits for.
 const REMINDER: Duration = Duration::from_secs(10);
+
+/// How long a worker whose time is up may take for its children to end and its broker to answer.
+const LAST_MOMENT: Duration = Duration::from_millis(1800);
 
 /// How many tasks one such line names.
 const NAMED: usize = 5;
@@ -50,7 +53,10 @@ impl Worker {
         self.announce_shutdown(signal, phase);
         match phase {
             Phase::Running => {}
-            Phase::Warm => self.blueprint.stop(),
+            Phase::Warm => {
+                self.blueprint.stop();
+                self.grant_grace(signal, hub);
+            }
             Phase::Soft => {
                 let patience = self.settings.life.soft_shutdown_timeout;
                 log::warn!(
@@ -58,10 +64,7 @@ impl Worker {
                     patience.as_secs_f64()
                 );
                 self.blueprint.stop();
-                hub.call_after(patience, move |worker, hub| {
-                    let order = worker.shutdown.run_out();
-                    worker.carry_out(order, signal, hub);
-                });
+                self.end_after(patience, signal, hub);
             }
             Phase::Cold | Phase::Ending => self.blueprint.terminate(),
             Phase::Hard => hub.stop(),
@@ -70,10 +73,38 @@ impl Worker {
         self.advance(hub);
     }
 
+    /// A warm shutdown lasts no longer than its grace, if that is limited.
+    fn grant_grace(&mut self, signal: Signal, hub: &mut Hub<Self>) {
+        let grace = self.settings.life.grace;
+        if !grace.is_zero() {
+            self.end_after(grace, signal, hub);
+        }
+    }
+
+    /// Takes running tasks from their children when this time has passed, and is gone soon after that, whoever has not
+    /// answered by then: this is for those who are killed otherwise.
+    fn end_after(&mut self, patience: Duration, signal: Signal, hub: &mut Hub<Self>) {
+        hub.call_after(patience, move |worker, hub| {
+            let order = worker.shutdown.run_out();
+            if order.enter.is_none() {
+                return; // another signal came first
+            }
+            worker.hurried = true;
+            worker.carry_out(order, signal, hub);
+            hub.call_after(LAST_MOMENT, |worker, hub| {
+                log::error!("{}: leaving without", worker.waited_for(hub));
+                hub.stop();
+            });
+        });
+    }
+
     /// Leaves in order, for the worker's own reasons.
     pub(super) fn leave(&mut self, exit_code: u8, hub: &mut Hub<Self>) {
-        self.shutdown.leave(exit_code);
+        let order = self.shutdown.leave(exit_code);
         self.blueprint.stop();
+        if order.enter.is_some() {
+            self.grant_grace(Signal::SIGTERM, hub);
+        }
         self.remind(hub);
         self.advance(hub);
     }
@@ -119,6 +150,13 @@ impl Worker {
         line
     }
 
+    /// Has a child write its stack to stderr, if it is one that can.
+    pub(super) fn ask_for_stack(&self, child: Option<Pid>) {
+        if let (ResultBackend::App, Some(pid)) = (self.settings.results, child) {
+            let _ = signal::kill_real_time(pid, DUMP); // one that is gone has nothing to say
+        }
+    }
+
     /// Says what main and each child are doing; Python's children write their stacks as well.
     fn dump(&mut self, hub: &mut Hub<Self>) {
         let mut text = format!("{}: pid {}\n", self.settings.node_name, process::current());
@@ -139,9 +177,7 @@ impl Worker {
                 };
                 let pid = child.pid.map(|pid| pid.to_string()).unwrap_or_default();
                 let _ = writeln!(text, "  {} pid:{pid} {doing}", child.name);
-                if let (ResultBackend::App, Some(pid)) = (self.settings.results, child.pid) {
-                    let _ = signal::kill_real_time(pid, DUMP); // one that is gone has nothing to say
-                }
+                self.ask_for_stack(child.pid);
             }
         }
         eprint!("{text}");

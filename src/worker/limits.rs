@@ -15,6 +15,7 @@ use super::request::{Cause, State};
 use super::settings::ResultBackend;
 use super::tasks::Tasks;
 use crate::hub::Hub;
+use crate::message::record::Verdict;
 use crate::pool::JobKey;
 use crate::sys::clock;
 use crate::sys::signal::Signal;
@@ -85,6 +86,8 @@ pub(super) enum What {
     Hard,
     /// Its child was told to end, and has not.
     Kill,
+    /// It is handed back.
+    HandBack,
 }
 
 impl Tasks {
@@ -163,6 +166,10 @@ impl Worker {
                 What::Expiry => self.expire(key, hub),
                 What::Soft => self.reach_soft_limit(key, now),
                 What::Hard => self.reach_hard_limit(key, now),
+                What::HandBack => {
+                    let acks = &mut self.consumer.acks;
+                    self.tasks.settle(key, 0, Verdict::Requeue, acks);
+                }
                 What::Kill => {
                     let job = JobKey(key.into());
                     if let Some(pool) = &mut self.pool.pool {

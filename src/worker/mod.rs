@@ -86,7 +86,7 @@ pub use extensions::Extensions;
 pub use limits::Limits;
 pub use options::TaskOptions;
 pub use rate::{InvalidRate, Rate};
-pub use refusals::CRITICAL;
+pub use refusals::{CRITICAL, RefusalPolicy};
 pub use registry::Registry;
 pub use request::{Cause, Request, State};
 pub use revoked::{REVOKE_EXPIRES, REVOKES_MAX, Revoked};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::acks::Acks;
 use super::limits::{Limits, What};
 use super::producer::Producer;
+use super::refusals::RefusalPolicy;
 use super::request::{Cause, Request, State};
 use super::results::Ending;
 use super::tasks::{Held, Tasks};
@@ -45,11 +46,7 @@ impl Tasks {
             Ok(task) => task,
             Err(refusal) => {
                 refusals::log_refusal(&refusal, delivery);
-                if refusal.acknowledges() && !self.life.dead_letter_undecodable {
-                    acks.ack(delivery.tag);
-                } else {
-                    acks.reject(delivery.tag, false);
-                }
+                acks.settle_as(delivery.tag, self.life.refusals.verdict(&refusal));
                 return None;
             }
         };
@@ -57,17 +54,7 @@ impl Tasks {
             return None;
         }
         let Some(options) = self.registry.options(&task.name) else {
-            refusals::log_unregistered(&task, delivery);
-            acks.reject(delivery.tag, false);
-            let mut request =
-                Request::new(&task, &self.unregistered, Limits::default(), delivery, now);
-            self.keep_record(&mut request, &task, delivery);
-            let name = task.name.clone().into_owned();
-            self.events.note(&task.id, || task_event::What::Failed {
-                exception: format!("NotRegistered({})", python_quoted(&name)),
-                traceback: String::new(),
-            });
-            self.report(&request, &Ending::NotRegistered(name), None, producer);
+            self.refuse_unregistered(&task, delivery, acks, producer, now);
             return None;
         };
         let mut request = Request::new(&task, options, self.life.limits, delivery, now);
@@ -108,6 +95,37 @@ impl Tasks {
             }
             _ => self.release(job, now),
         }
+    }
+
+    /// No task here has this name.
+    fn refuse_unregistered(
+        &mut self,
+        task: &TaskMessage<'_>,
+        delivery: &Delivery<'_>,
+        acks: &mut Acks,
+        producer: &mut Producer,
+        now: Instant,
+    ) {
+        let RefusalPolicy {
+            unregistered: verdict,
+            pause,
+            ..
+        } = self.life.refusals;
+        refusals::log_unregistered(task, verdict, delivery);
+        let mut request = Request::new(task, &self.unregistered, Limits::default(), delivery, now);
+        self.keep_record(&mut request, task, delivery);
+        if verdict == Verdict::Requeue {
+            request.state = State::Foreign;
+            let key = self.requests.insert(request);
+            return self.set_alarm(key, What::HandBack, after(now, pause));
+        }
+        acks.settle_as(delivery.tag, verdict);
+        let name = task.name.clone().into_owned();
+        self.events.note(&task.id, || task_event::What::Failed {
+            exception: format!("NotRegistered({})", python_quoted(&name)),
+            traceback: String::new(),
+        });
+        self.report(&request, &Ending::NotRegistered(name), None, producer);
     }
 
     /// Why a task is not to be run, or not any more.

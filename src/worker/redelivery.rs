@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::acks::Acks;
 use super::recall::{Fate, Identity, Run};
-use super::request::State;
+use super::request::{Request, State};
 use super::tasks::Tasks;
 use crate::amqp::connection::Delivery;
 use crate::message::record::Verdict;
@@ -19,7 +19,7 @@ impl Tasks {
     pub(super) fn channel_lost(&mut self, acks: &mut Acks) -> Vec<JobKey> {
         self.parked.clear();
         let waiting = self.keys(|request| request.state == State::Waiting);
-        let mut keys = self.keys(|request| matches!(request.state, State::Held | State::Limited));
+        let mut keys = self.keys(Request::waits_here);
         keys.extend(&waiting);
         self.let_go(keys, acks);
         self.recall.lost();

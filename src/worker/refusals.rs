@@ -1,13 +1,55 @@
-//! The log's words for messages that cannot be run: what is wrong, and the message, cut to a readable length.
+//! Messages that cannot be run: what becomes of them, and the log's words for them: what is wrong, and the message, cut
+//! to a readable length.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::amqp::connection::{Delivery, Malformed};
 use crate::message::headers;
+use crate::message::record::Verdict;
 use crate::message::task::{Refusal, TaskMessage};
 
 /// Bodies and headers are shown up to this many octets, as Celery's.
 const DUMPED: usize = 1024;
+
+/// What becomes of messages that cannot be run, class by class. The default is what Celery does: it throws away what has
+/// expired or cannot be decoded, and rejects the others, which a dead-letter exchange may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalPolicy {
+    /// Tasks whose time has passed.
+    pub expired: Verdict,
+    /// Messages whose body cannot be decoded.
+    pub undecodable: Verdict,
+    /// Messages that are no task, or none that can be run.
+    pub invalid: Verdict,
+    /// Tasks that are not registered here. Handed back, another worker may know them, and nobody is told that they have
+    /// failed: a worker of yesterday's program does not lose the tasks of today's.
+    pub unregistered: Verdict,
+    /// How long a task waits here before it is handed back, or a queue that nobody else serves would spin.
+    pub pause: Duration,
+}
+
+impl Default for RefusalPolicy {
+    fn default() -> Self {
+        Self {
+            expired: Verdict::Ack,
+            undecodable: Verdict::Ack,
+            invalid: Verdict::Reject,
+            unregistered: Verdict::Reject,
+            pause: Duration::from_secs(5),
+        }
+    }
+}
+
+impl RefusalPolicy {
+    /// What becomes of a message that is refused for this.
+    pub(super) fn verdict(&self, refusal: &Refusal) -> Verdict {
+        match refusal.acknowledges() {
+            true => self.undecodable,
+            false => self.invalid,
+        }
+    }
+}
 
 /// Logs a message that is refused, at the level and with the first line that Celery's users grep for.
 pub(super) fn log_refusal(refusal: &Refusal, delivery: &Delivery<'_>) {
@@ -30,10 +72,22 @@ pub(super) fn log_refusal(refusal: &Refusal, delivery: &Delivery<'_>) {
 }
 
 /// Logs a task that is not registered.
-pub(super) fn log_unregistered(task: &TaskMessage<'_>, delivery: &Delivery<'_>) {
+pub(super) fn log_unregistered(task: &TaskMessage<'_>, verdict: Verdict, delivery: &Delivery<'_>) {
+    let fate = match verdict {
+        Verdict::Ack => "thrown away",
+        Verdict::Reject => "rejected",
+        Verdict::Requeue => {
+            // It may come again and again.
+            return log::warn!(
+                "Received unregistered task of type '{}'[{}]: it is handed back in a while",
+                task.name,
+                task.id
+            );
+        }
+    };
     log::error!(
         "Received unregistered task of type '{}'.\n\
-         The message has been rejected. Is the module that defines the task part of this worker?\n\n{}",
+         The message has been {fate}. Is the module that defines the task part of this worker?\n\n{}",
         task.name,
         details(delivery),
     );

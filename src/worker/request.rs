@@ -86,6 +86,8 @@ pub enum State {
     Held,
     /// Waits for its rate limit.
     Limited,
+    /// No task here has its name; it waits for its being handed back.
+    Foreign,
     /// Waits for a child.
     Waiting,
     /// A child has it.
@@ -207,11 +209,12 @@ impl Request {
         if std::mem::replace(&mut self.acknowledged, true) {
             return false;
         }
-        match verdict {
-            Verdict::Ack => acks.ack(self.tag),
-            Verdict::Reject => acks.reject(self.tag, false),
-            Verdict::Requeue => acks.reject(self.tag, true),
-        }
+        acks.settle_as(self.tag, verdict)
+    }
+
+    /// Whether it waits here, and not in the pool.
+    pub(super) fn waits_here(&self) -> bool {
+        matches!(self.state, State::Held | State::Limited | State::Foreign)
     }
 
     /// Itself, `key`, where publications have to be confirmed before the broker may forget the message.

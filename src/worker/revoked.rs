@@ -233,6 +233,7 @@ impl Tasks {
                 let held = alarm.and_then(|alarm| self.held.cancel(alarm));
                 held.map(|held| held.job)
             }
+            State::Foreign => None,
             State::Limited => self.rates.remove(&request.task, job_key),
             State::Waiting => match self.parked.iter().position(|job| job.key == job_key) {
                 Some(place) => self.parked.remove(place),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::control::Command;
 use super::limits::Limits;
+use super::refusals::RefusalPolicy;
 use super::revoked;
 use super::statedb::Shelve;
 use crate::amqp::table::TableBuf;
@@ -128,6 +129,10 @@ impl Default for Monitoring {
     }
 }
 
+/// How long a child may take to come up: an app that asks others for something at its start takes a while, and one that
+/// is killed for that is no faster the next time.
+const UP_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How tasks live and end: limits, revocation, shutdown.
 #[derive(Clone, Debug)]
 pub struct LifeSettings {
@@ -140,6 +145,10 @@ pub struct LifeSettings {
     /// A child that uses more memory than this, in octets, is replaced once it has no task
     /// (`--max-memory-per-child`).
     pub max_memory_per_child: Option<u64>,
+    /// A child that uses more memory than this, in octets, is killed in the middle of its task (`--max-memory-kill`).
+    pub max_memory_kill: Option<u64>,
+    /// How long a new child may take to come up (`worker_proc_alive_timeout`).
+    pub up_timeout: Duration,
     /// How many revoked ids are remembered (`CELERY_WORKER_REVOKES_MAX`).
     pub revokes_max: usize,
     /// How long a revoked id is remembered (`CELERY_WORKER_REVOKE_EXPIRES`).
@@ -150,10 +159,10 @@ pub struct LifeSettings {
     pub shelve: Option<Shelve>,
     /// How long a cold shutdown waits for running tasks (`worker_soft_shutdown_timeout`); zero: not at all.
     pub soft_shutdown_timeout: Duration,
-    /// Tasks whose time has passed are rejected, not acknowledged (`--dead-letter`).
-    pub dead_letter_expired: bool,
-    /// Messages that cannot be decoded are rejected, not acknowledged (`--dead-letter`).
-    pub dead_letter_undecodable: bool,
+    /// How long a warm shutdown waits for running tasks (`--grace`); zero: as long as they take.
+    pub grace: Duration,
+    /// What becomes of messages that cannot be run (`--dead-letter`, `--discard`, `--hand-back`).
+    pub refusals: RefusalPolicy,
     /// Rate limits are not kept (`worker_disable_rate_limits`).
     pub disable_rate_limits: bool,
 }
@@ -164,13 +173,15 @@ impl Default for LifeSettings {
             limits: Limits::default(),
             max_worker_lost: Some(3),
             max_memory_per_child: None,
+            max_memory_kill: None,
+            up_timeout: UP_TIMEOUT,
             revokes_max: revoked::REVOKES_MAX,
             revoke_expires: revoked::REVOKE_EXPIRES,
             state_db: None,
             shelve: None,
             soft_shutdown_timeout: Duration::ZERO,
-            dead_letter_expired: false,
-            dead_letter_undecodable: false,
+            grace: Duration::ZERO,
+            refusals: RefusalPolicy::default(),
             disable_rate_limits: false,
         }
     }

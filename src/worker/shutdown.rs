@@ -75,10 +75,11 @@ impl Shutdown {
         self.restart
     }
 
-    /// The soft shutdown timeout has passed: what still runs is cancelled.
+    /// The time that was left to running tasks has passed, by the grace of a warm shutdown or by the timeout of a soft one:
+    /// what still runs is cancelled.
     pub fn run_out(&mut self) -> Order {
         match self.phase {
-            Phase::Soft => self.enter(Phase::Cold, vec![COLD]),
+            Phase::Warm | Phase::Soft => self.enter(Phase::Cold, vec![COLD]),
             _ => Order::default(),
         }
     }
@@ -232,10 +233,14 @@ mod tests {
         assert_eq!(shutdown.run_out(), Order::default(), "once");
         let mut hasty = Shutdown::new(false);
         hasty.handle(Signal::SIGINT, true);
+        assert_eq!(hasty.phase(), Warm);
         assert_eq!(hasty.handle(Signal::SIGINT, true).enter, Some(Soft));
         assert_eq!(hasty.handle(Signal::SIGINT, true).enter, Some(Ending));
         assert_eq!(hasty.handle(Signal::SIGINT, true).enter, Some(Hard));
         assert_eq!(hasty.run_out(), Order::default());
+        let mut graced = Shutdown::new(false);
+        graced.handle(Signal::SIGTERM, true);
+        assert_eq!(graced.run_out().enter, Some(Cold), "when its grace is over");
     }
 
     #[test]

@@ -269,6 +269,7 @@ impl Tasks {
             Outcome::Rejected if done.requeue => Verdict::Requeue,
             Outcome::Rejected => Verdict::Reject,
             Outcome::Failure if !request.acks_on_failure => Verdict::Reject,
+            Outcome::Undecodable => self.life.refusals.undecodable,
             _ => Verdict::Ack,
         };
         note_answer(&mut self.events, request, done);
@@ -334,8 +335,7 @@ impl Tasks {
                 (Ending::TimedOut(limit), Verdict::Ack)
             }
             Cause::TimedOut(limit) => (Ending::TimedOut(limit), Verdict::Requeue),
-            Cause::Expired if self.life.dead_letter_expired => (Ending::Expired, Verdict::Reject),
-            Cause::Expired => (Ending::Expired, Verdict::Ack),
+            Cause::Expired => (Ending::Expired, self.life.refusals.expired),
             Cause::Revoked => (Ending::Revoked, Verdict::Ack),
             Cause::Terminated(signal) => (Ending::Terminated(signal), Verdict::Ack),
         };
@@ -399,7 +399,7 @@ impl Tasks {
     /// Takes no more tasks: those that wait here go back to the queue. The pool hands back those that wait there.
     pub(super) fn close(&mut self, acks: &mut Acks) {
         self.closing = true;
-        let mut keys = self.keys(|request| matches!(request.state, State::Held | State::Limited));
+        let mut keys = self.keys(Request::waits_here);
         keys.extend(self.parked.drain(..).map(|job| Key::from(job.key.0)));
         self.let_go(keys, acks);
     }
@@ -462,7 +462,7 @@ fn note_answer(events: &mut TaskEvents, request: &Request, done: Done) {
             exception,
             traceback,
         },
-        Outcome::Ignored => return,
+        Outcome::Ignored | Outcome::Undecodable => return,
         Outcome::Rejected if done.requeue => return,
         // A task that is rejected for good has failed, says Celery since 5.6.2.
         Outcome::Rejected | Outcome::Failure => What::Failed {

@@ -9,9 +9,13 @@ import time
 
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.signals import worker_process_init
 
 app = Celery("life", set_as_current=False)
-app.conf.update(broker_connection_retry_on_startup=True)
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    worker_proc_alive_timeout=float(os.environ.get("LIFE_UP_TIMEOUT", 4)),
+)
 
 
 @app.task(name="life.add")
@@ -136,10 +140,50 @@ def ledger(self: Task, folder: str, seconds: float) -> None:
         file.write(f"end {os.getpid()}\n")
 
 
+HOARD: list[bytearray] = []
+
+
+@app.task(name="life.grows", acks_late=True)
+def grows(mebibytes: int, seconds: float) -> None:
+    """Uses more memory, for a while and after it."""
+    HOARD.append(bytearray(b"x") * (mebibytes << 20))
+    time.sleep(seconds)
+
+
+@app.task(name="life.deaf")
+def deaf() -> int:
+    """In C, and with the interpreter's lock: no Python signal handler runs before it ends."""
+    return sum(range(10**12))
+
+
+@app.task(name="life.clogged")
+def clogged() -> None:
+    """In a write that does not end."""
+    _, write = os.pipe()
+    while True:
+        os.write(write, bytes(1 << 16))
+
+
+@app.task(name="life.pid")
+def pid() -> int:
+    return os.getpid()
+
+
+@worker_process_init.connect
+def start_child(**_: object) -> None:
+    if "LIFE_HANGS" in os.environ:
+        hang_at_start()
+
+
+def hang_at_start() -> None:
+    time.sleep(600)
+
+
 @app.task(name="life.spawns")
 def spawns(path: str) -> None:
-    """Has a process of its own, and waits for it."""
+    """Has two processes of its own, one of which has gone its own way, and waits for the other."""
     process = subprocess.Popen(["sleep", "60"])
+    daemon = subprocess.Popen(["sleep", "60"], start_new_session=True)
     with open(path, "w") as file:
-        file.write(str(process.pid))
+        file.write(f"{process.pid} {daemon.pid}")
     process.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import signal
 from typing import Any
 
 import pytest
@@ -62,26 +64,39 @@ def test_t3_1_a_task_that_kills_its_child_is_handed_back_so_often(
     assert client.call("life.add", 2, 3) == 5
 
 
-@pytest.mark.parametrize("name, args", [("life.sleep", (60,)), ("life.spin", (60,)), ("life.stubborn", ())])
-def test_t12_2_a_hard_limit_ends_any_python(app_worker, client: Client, raw: Raw, queue: str, name: str, args: Any) -> None:
-    worker = app_worker()
-    with elapsed() as since, pytest.raises(TimeLimitExceeded):
-        client.send(name, args, time_limit=1).get(timeout=TIMEOUT)
-    assert since() < 3
+BODIES = [
+    # task, args, whether the soft limit ends it
+    ("life.sleep", (60,), True),
+    ("life.spin", (60,), True),
+    ("life.stubborn", (), False),
+    ("life.deaf", (), False),
+    ("life.clogged", (), True),
+]
+
+
+def test_t12_1_t12_2_limits_end_any_python(app_worker, client: Client, raw: Raw, queue: str) -> None:
+    """Every body with a hard limit, a soft one, and both; all at once, one child each."""
+    worker = app_worker(concurrency=5)
+    soft, hard = {"soft_time_limit": 0.5}, {"time_limit": 1}
+    with elapsed() as since:
+        sent = [(client.send(name, args, **hard), TimeLimitExceeded) for name, args, _ in BODIES]
+        for result, error in sent:
+            with pytest.raises(error):
+                result.get(timeout=TIMEOUT)
+        assert since() < 3, "all ended, a second after their limit at most"
+    wait_until(lambda: len(worker.pool()) >= 5, "five children", 1)
+    sent = [(client.send(name, args, **soft, **hard), SoftTimeLimitExceeded if ends else TimeLimitExceeded) for name, args, ends in BODIES]
+    sent += [(client.send(name, args, **soft), SoftTimeLimitExceeded) for name, args, ends in BODIES if ends]
+    for result, error in sent:
+        with pytest.raises(error):
+            result.get(timeout=TIMEOUT)
+    assert client.send("life.catches", (60,), **soft).get(timeout=TIMEOUT) == "caught"
+    worker.wait_log(r"Soft time limit \(0\.5s\) exceeded for life\.spin\[")
     wait_until(lambda: unsettled(raw, queue) == (0, 0), "settled")
-    wait_until(lambda: len(worker.pool()) >= 2, "two children")
     assert client.call("life.add", 2, 3) == 5
 
 
-def test_t12_1_a_soft_limit_is_an_exception_in_the_task(app_worker, client: Client) -> None:
-    worker = app_worker()
-    assert client.send("life.catches", (60,), soft_time_limit=1, time_limit=30).get(timeout=TIMEOUT) == "caught"
-    with pytest.raises(SoftTimeLimitExceeded):
-        client.send("life.spin", (60,), soft_time_limit=1, time_limit=30).get(timeout=TIMEOUT)
-    worker.wait_log(r"Soft time limit \(1s\) exceeded for life\.spin\[")
-    assert client.call("life.add", 2, 3) == 5
-
-
+@pytest.mark.celeriac("Celery raises it wherever the child is")
 def test_t12_3_a_soft_limit_before_the_body_is_kept_for_it(app_worker, client: Client, tmp_path: pathlib.Path) -> None:
     worker = app_worker(concurrency=1)
     path = tmp_path / "begun"
@@ -107,8 +122,6 @@ def test_t12_3_a_soft_limit_never_hits_another_task(app_worker, client: Client) 
 
 @pytest.mark.celeriac("Celery has no file of its own for this")
 def test_t3_2_usr1_has_python_children_write_their_stacks(app_worker, client: Client) -> None:
-    import signal
-
     worker = app_worker()
     result = client.send("life.sleep", (2,))
     worker.wait_log(rf"\[{result.id}\] received")
@@ -123,5 +136,7 @@ def test_t12_4_what_a_task_has_started_ends_with_it(app_worker, client: Client, 
     path = tmp_path / "pid"
     with pytest.raises(TimeLimitExceeded):
         client.send("life.spawns", (str(path),), time_limit=1).get(timeout=TIMEOUT)
-    started = Process(int(path.read_text()))
+    started, daemon = (Process(int(pid)) for pid in path.read_text().split())
     wait_until(lambda: not started.alive(), "the process of the task gone", 3)
+    assert daemon.alive(), "a process that leads a session of its own is not the task's any more"
+    os.kill(daemon.pid, signal.SIGKILL)

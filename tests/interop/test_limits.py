@@ -81,18 +81,7 @@ def test_t14_a_child_is_replaced_after_so_many_tasks(make_worker, client: Client
     wait_until(lambda: len(worker.pool()) == 2, "two children")
 
 
-def test_t14_1_a_child_that_is_too_large_is_replaced_after_its_task(make_worker, client: Client, kind: str) -> None:
-    worker = make_worker(arguments=["--max-memory-per-child", "100"], loglevel="DEBUG", concurrency=1)
-    (before,) = worker.pool()
-    assert client.call("demo.sleep", 1.5) == 1.5
-    wait_until(lambda: [child.pid for child in worker.pool()] not in ([], [before.pid]), "another child")
-    assert client.call("demo.add", 2, 3) == 5
-    if kind == "celeriac":
-        worker.wait_log(r"exceeds its memory limit \(\d+KiB / 100KiB\)")
-
-
-def test_an_early_task_whose_child_dies_is_failed_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
-    """T3.2."""
+def test_t3_2_an_early_task_whose_child_dies_is_failed_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
     worker = make_worker(loglevel="DEBUG")
     doomed = client.send("demo.sleep", (60,))
     victim = worker.child_running(doomed.id)

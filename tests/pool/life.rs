@@ -313,7 +313,7 @@ fn terminating_ends_what_runs() {
         .unwrap();
     freeze(idle);
     let begun = clock::now();
-    driver.act(|pool, now| pool.terminate(Signal::SIGTERM, now));
+    driver.act(|pool, now| pool.terminate(Signal::SIGTERM, None, now));
     assert!(driver.loss(running).contains("SIGTERM"));
     driver.closed();
     assert_eq!(driver.exit_of(idle), (Exit::Signal(9), true));

@@ -18,6 +18,9 @@ use crate::worker::{
     ResultBackend, Settings, Shelve, TaskOptions,
 };
 
+/// Celery's `worker_proc_alive_timeout`, if nobody has set another.
+const CELERYS_UP_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// kombu's names of the transport that main speaks.
 const AMQP: [&str; 4] = ["amqp", "amqps", "pyamqp", "librabbitmq"];
 
@@ -87,6 +90,7 @@ fn monitoring(report: &Report) -> Monitoring {
 /// How tasks live and end.
 fn life(report: &Report) -> Result<LifeSettings, String> {
     let (worker, settings) = (&report.worker, &report.settings);
+    let defaults = environment::revokes();
     Ok(LifeSettings {
         limits: Limits {
             soft: seconds(worker.soft_time_limit),
@@ -95,6 +99,10 @@ fn life(report: &Report) -> Result<LifeSettings, String> {
         soft_shutdown_timeout: settings
             .seconds("worker_soft_shutdown_timeout")
             .unwrap_or_default(),
+        up_timeout: settings
+            .seconds("worker_proc_alive_timeout")
+            .filter(|timeout| *timeout != CELERYS_UP_TIMEOUT)
+            .unwrap_or(defaults.up_timeout),
         max_memory_per_child: worker.max_memory_per_child.map(|kib| kib as u64 * 1024),
         disable_rate_limits: settings.flag("worker_disable_rate_limits") == Some(true),
         state_db: node_name::state_file(worker.statedb.as_deref(), &report.node)?,
@@ -103,7 +111,7 @@ fn life(report: &Report) -> Result<LifeSettings, String> {
             revoked: shelve.revoked.clone(),
             clock: shelve.clock,
         }),
-        ..environment::revokes()
+        ..defaults
     })
 }
 

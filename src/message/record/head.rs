@@ -133,6 +133,8 @@ pub enum Outcome {
     Ignored,
     /// Reject the message at the broker; see [`Done::requeue`].
     Rejected,
+    /// It was not run, for its body cannot be read.
+    Undecodable,
 }
 
 /// A message to publish.

@@ -260,7 +260,7 @@ class Outbox:
                 self.rejected_for_good(exc, einfo)
             self.done("rejected", exception=safe_repr(exc), traceback=einfo.traceback, requeue=bool(exc.requeue))
         elif isinstance(exc, Ignore):
-            self.done("ignored")
+            self.done("undecodable" if isinstance(exc, Undecodable) else "ignored")
         else:
             exception = safe_repr(get_pickled_exception(exc))
             self.done("failure", exception=exception, traceback=einfo.traceback)
@@ -368,7 +368,7 @@ def decoded(job, body, accept):
 
 
 def undecodable(job, body, exc):
-    """Celery drops such a message with a word in the log; to main it is a task that is to be ignored."""
+    """A word in the log; what becomes of the message is main's to say."""
 
     properties = job["properties"]
     get_logger("celery.worker.consumer.consumer").critical(
@@ -376,9 +376,13 @@ def undecodable(job, body, exc):
         exc, properties.get("content_type"), properties.get("content_encoding"), safe_repr(job["headers"]),
         safe_repr(body)[:1024], len(body), exc_info=True)
     try:
-        raise Ignore()
-    except Ignore:
+        raise Undecodable()
+    except Undecodable:
         return ExceptionInfo()
+
+
+class Undecodable(Ignore):
+    """The message's body cannot be read."""
 
 
 def unwrapped(exc):

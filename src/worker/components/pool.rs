@@ -1,14 +1,16 @@
 //! The step that has the children.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::boot::{Progress, Step, StepError};
 use crate::hub::{Hub, Interest, Mode, Next};
-use crate::pool::{self, PoolEvent, PoolSettings, PoolSource};
-use crate::sys::process::{self, Exit};
+use crate::pool::{self, ChildName, Missed, PoolEvent, PoolSettings, PoolSource};
+use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::Signal;
 use crate::util::slots::Key;
 use crate::worker::Worker;
+use crate::worker::memory::Baseline;
 
 pub(super) struct Pool;
 
@@ -21,9 +23,16 @@ pub(in crate::worker) struct PoolPart {
     /// Children that have come up so far.
     ups: usize,
     closed: bool,
+    /// It was said that the pool is in trouble.
+    degraded: bool,
+    /// How much memory children begin with.
+    pub(in crate::worker) baseline: Baseline,
     /// How many processes had been killed for want of memory when last looked at.
     out_of_memory: Option<u64>,
 }
+
+/// How long a child has to end once the worker's time is up.
+const HURRIED: Duration = Duration::from_millis(500);
 
 impl PoolPart {
     /// A child was killed, and not by us: says so if it was the kernel, for want of memory.
@@ -55,6 +64,7 @@ impl Step<Worker> for Pool {
         let settings = PoolSettings {
             concurrency: cx.settings.concurrency,
             max_tasks_per_child: cx.settings.max_tasks_per_child,
+            up_timeout: cx.settings.life.up_timeout,
             ..PoolSettings::default()
         };
         cx.pool.pool = Some(pool::Pool::new(zygote, settings, hub.now()));
@@ -92,7 +102,8 @@ impl Step<Worker> for Pool {
         cx.tasks.cancel_running();
         let term = cx.settings.pool_term();
         if let Some(pool) = &mut cx.pool.pool {
-            pool.terminate(term, hub.now());
+            let patience = cx.hurried.then_some(HURRIED);
+            pool.terminate(term, patience, hub.now());
         }
         Ok(Progress::Pending)
     }
@@ -124,6 +135,37 @@ impl Worker {
         }
     }
 
+    /// A child is being killed for what it has not done. One that does not come up has a moment to say what it is doing.
+    fn tell_overdue(&self, name: ChildName, pid: Option<Pid>, missed: Missed) {
+        match missed {
+            Missed::Up => {
+                log::error!("Timed out waiting for UP message from {name}");
+                self.ask_for_stack(pid);
+            }
+            Missed::Take => log::error!(
+                "pool: {name} does not take its job: it is killed, and another gets the job"
+            ),
+            Missed::Stop => log::error!("pool: {name} does not end: it is killed"),
+        }
+    }
+
+    /// Says it when the pool has come into trouble, and when it is out of it.
+    fn tell_degraded(&mut self) {
+        let stats = self.pool.pool.as_ref().map(pool::Pool::stats);
+        let degraded = stats.is_some_and(|stats| stats.is_degraded());
+        match (
+            std::mem::replace(&mut self.pool.degraded, degraded),
+            degraded,
+        ) {
+            (false, true) => log::error!(
+                "pool: degraded: children end, or do not come up, before they have done any work. \
+                 Others are tried, ever more slowly"
+            ),
+            (true, false) => log::warn!("pool: children work again"),
+            _ => {}
+        }
+    }
+
     /// Reads what the pool has to tell; to be called after every call on it.
     pub(in crate::worker) fn handle_pool_events(&mut self, hub: &mut Hub<Self>) {
         while let Some(event) = self.pool.pool.as_mut().and_then(pool::Pool::poll_event) {
@@ -149,6 +191,9 @@ impl Worker {
             }
             PoolEvent::Finished { job, finish } => {
                 tasks.finished(job, finish, &mut consumer.acks, producer);
+                if pool.degraded {
+                    self.tell_degraded();
+                }
             }
             PoolEvent::Started { .. } => {}
             PoolEvent::SourceAdded(source, fd) => {
@@ -173,6 +218,7 @@ impl Worker {
             PoolEvent::ChildUp { name, pid } => {
                 log::debug!("pool: {name} pid:{pid} is up");
                 pool.ups += 1;
+                self.see_memory(pid);
                 self.advance(hub);
             }
             PoolEvent::ChildExited {
@@ -189,13 +235,13 @@ impl Worker {
                         pool.tell_of_memory();
                     }
                 }
+                self.tell_degraded();
             }
             PoolEvent::ChildGarbled { name, error } => log::error!("pool: {name}: {error}"),
-            PoolEvent::ChildOverdue { name, .. } => {
-                log::error!("Timed out waiting for UP message from {name}");
-            }
+            PoolEvent::ChildOverdue { name, pid, missed } => self.tell_overdue(name, pid, missed),
             PoolEvent::SpawnFailed { name, reason } => {
                 log::error!("pool: cannot start {name}: {reason}");
+                self.tell_degraded();
             }
             PoolEvent::ZygoteLost { exit } => {
                 self.replace_zygote(exit, hub);

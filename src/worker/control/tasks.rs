@@ -47,7 +47,7 @@ fn listed(tasks: &Tasks, phase: &str, shown: Shown) -> Reply {
 fn phase_of(request: &Request) -> &'static str {
     match request.state {
         State::Held => "scheduled",
-        State::Limited => "limited",
+        State::Limited | State::Foreign => "limited",
         State::Waiting => "reserved",
         State::Running { .. } | State::Ending { .. } => "active",
         // What has ended is only kept for the broker's sake.
