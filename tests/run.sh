@@ -5,6 +5,8 @@
 #   tests/run.sh                       everything
 #   tests/run.sh interop [ARGS...]     only the stories, with pytest's ARGS, e.g. `-k retry`
 #   tests/run.sh python [ARGS...]      only those about Python apps: the same app under Celery and under celeriac
+#   tests/run.sh tasks [ARGS...]       only Celery's own integration tests of tasks, against a celeriac worker
+#   tests/run.sh versions              the short comparison of an app on every Celery that is served
 #   tests/run.sh broker [ARGS...]      only the embedded broker, beside RabbitMQ and under suites that others wrote
 #
 # `cargo test` alone needs none of this. The brokers that the stories start are private to them: nothing of the
@@ -41,6 +43,11 @@ python_stories() {
     CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" -m pytest tests/python -p no:cacheprovider "$@"
 }
 
+# Celery's own integration tests. Mostly they sleep, so they run beside other stages.
+celery_tasks() {
+    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" tests/suites/celery_tasks.py "$@"
+}
+
 # The embedded broker, held to RabbitMQ and to what others wrote for RabbitMQ.
 broker_stories() {
     stage "broker: the same operations as on RabbitMQ"
@@ -68,6 +75,17 @@ python)
     python_stories "$@"
     exit
     ;;
+tasks)
+    shift
+    cargo build --release
+    celery_tasks "$@"
+    exit
+    ;;
+versions)
+    cargo build --release
+    python_stories -k test_versions --versions 5.3,5.4,5.5,5.6,5.7
+    exit
+    ;;
 broker)
     shift
     cargo build --release
@@ -88,7 +106,15 @@ stage "cargo test"
 cargo test --no-fail-fast
 stage "cargo build --release"
 cargo build --release
+log="$(mktemp)"
+celery_tasks >"$log" 2>&1 &
+tasks=$!
+trap 'kill "$tasks" 2>/dev/null || true' EXIT
 stories
+stage "Celery's own integration tests of tasks"
+wait "$tasks" || { cat "$log"; exit 1; }
+tail -n 20 "$log"
+rm "$log"
 python_stories
 broker_stories
 stage "all passed"

@@ -19,6 +19,10 @@ from harness import celeriac_binary  # noqa: E402
 from rabbitmq import RabbitMQ, free_port  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--versions", default="5.3", help="which older Celerys to compare with, such as 5.3,5.4,5.5,5.6")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     celeriac_binary()  # a missing build is one clear error
 

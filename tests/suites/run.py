@@ -46,14 +46,14 @@ SUITES = {
 }
 
 
-def environment() -> pathlib.Path:
-    """The Python of an environment with what the suites need."""
-    python = CACHE / "venv" / "bin" / "python"
-    stamp = CACHE / "venv" / "requirements"
-    if not stamp.exists() or stamp.read_text() != repr(REQUIREMENTS):
-        venv.create(CACHE / "venv", with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS], check=True)
-        stamp.write_text(repr(REQUIREMENTS))
+def environment(name: str, requirements: list[str]) -> pathlib.Path:
+    """The Python of an environment with what a suite needs."""
+    python = CACHE / name / "bin" / "python"
+    stamp = CACHE / name / "requirements"
+    if not stamp.exists() or stamp.read_text() != repr(requirements):
+        venv.create(CACHE / name, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements], check=True)
+        stamp.write_text(repr(requirements))
     return python
 
 
@@ -70,7 +70,7 @@ def source(suite: Suite, python: pathlib.Path) -> pathlib.Path:
 
 
 def run(name: str, suite: Suite, host: str, port: int) -> bool:
-    python = environment()
+    python = environment("venv", REQUIREMENTS)
     variables = {**os.environ, "RABBITMQ_HOST": host, "RABBITMQ_5672_TCP": str(port)}
     # Their marks for second tries need a plugin that is not installed: each test has one try.
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", *suite.arguments]
