@@ -113,6 +113,11 @@ impl Faults {
         *self = Self::default();
     }
 
+    /// Whether nothing is left that may happen.
+    pub fn are_used_up(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// What happens now that this method has come; uses it up.
     pub(super) fn take(&mut self, method: &Method<'_>) -> Option<Action> {
         let place = self

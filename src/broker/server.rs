@@ -132,6 +132,11 @@ impl Broker {
         self.engine.cancel_consumers(vhost, queue, hub.now())
     }
 
+    /// Loses all consumers of a queue and tells nobody. `false` when there is no such queue.
+    pub fn forget_consumers(&mut self, hub: &mut Hub<Self>, vhost: &str, queue: &str) -> bool {
+        self.engine.forget_consumers(vhost, queue, hub.now())
+    }
+
     /// Gives every unacknowledged message out again, behind the back of those who have it. How many.
     pub fn redeliver(&mut self, vhost: &str) -> usize {
         self.engine.redeliver(vhost)

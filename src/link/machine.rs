@@ -138,6 +138,14 @@ impl Link {
         }
     }
 
+    /// Gives an open connection up as if it had been lost, for a reason that the owner knows.
+    pub fn abandon(&mut self, reason: &str, now: Instant) {
+        self.enter(now);
+        if self.is_up() {
+            self.hung_up(Some(io::Error::other(reason.to_owned())));
+        }
+    }
+
     /// The descriptor to watch (for reading and writing, edge-triggered) and a number that changes
     /// with it. `None` while there is nothing to wait for but the deadline.
     pub fn registration(&self) -> Option<(SharedFd, u64)> {

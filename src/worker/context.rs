@@ -12,6 +12,7 @@ use super::events::Dispatcher;
 use super::events::gossip::Gossip;
 use super::events::heart::Heart;
 use super::events::mingle::Mingle;
+use super::patience::Patience;
 use super::producer::Producer;
 use super::refusals::{self, CRITICAL};
 use super::registry::Registry;
@@ -96,6 +97,7 @@ impl Worker {
         let producer = Producer::new(
             link(&settings.write_urls, "producer", random.next_u64()),
             Dispatcher::new(&settings),
+            Patience::new(settings.broker.silence),
         );
         let tasks = Tasks::new(registry, &settings, now);
         tasks.warn_of_overdue();
@@ -311,7 +313,7 @@ impl Worker {
         self.hand_back_overdue(now);
         self.consumer.handle_deadline(now);
         self.handle_consumer_events(hub);
-        self.producer.link.handle_deadline(now);
+        self.producer.handle_deadline(now);
         self.handle_producer_events(hub);
     }
 

@@ -22,6 +22,7 @@
 //! | `limits`, `rate`, `revoked`, `losses` | what keeps a task from beginning, or from going on |
 //! | `statedb` | what of that survives the worker |
 //! | `task_event` | what has happened to tasks, for the worker's events |
+//! | `patience` | how long an answer of the broker is waited for |
 //! | `acks` | what the broker is still to be told about its deliveries |
 //! | `recall`, `redelivery`, `overdue` | what the broker delivers again, and what is handed back before it closes the channel |
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
@@ -52,6 +53,7 @@ mod notices;
 mod options;
 pub mod outbox;
 mod overdue;
+mod patience;
 mod producer;
 mod rate;
 mod recall;

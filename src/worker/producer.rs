@@ -10,6 +10,7 @@ use super::events::Dispatcher;
 use super::gather::Gather;
 use super::notices::{Notice, Notices};
 use super::outbox::{Fate, Outbox};
+use super::patience::{Patience, UNANSWERED};
 use super::wiring::{Wire, earliest};
 use crate::amqp::connection::{Event, Returned};
 use crate::amqp::method::{Method, confirm, exchange};
@@ -80,6 +81,7 @@ pub(super) struct Producer {
     /// What this worker tells monitors.
     pub(super) events: Dispatcher,
     blocked: bool,
+    patience: Patience,
     /// The connection was closed for good.
     pub(super) closed: bool,
     settled: Vec<(Publication, Fate)>,
@@ -96,7 +98,7 @@ enum Channel {
 
 impl Producer {
     /// A producer over `link`, which its owner connects.
-    pub(super) fn new(link: Link, events: Dispatcher) -> Self {
+    pub(super) fn new(link: Link, events: Dispatcher, patience: Patience) -> Self {
         Self {
             link,
             wire: Wire::default(),
@@ -110,6 +112,7 @@ impl Producer {
             side_opened: None,
             events,
             blocked: false,
+            patience,
             closed: false,
             settled: Vec::new(),
         }
@@ -140,6 +143,19 @@ impl Producer {
     /// How many publications are not settled.
     pub(super) fn backlog(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Whether the broker takes no publications.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// What is due here is done.
+    pub(super) fn handle_deadline(&mut self, now: Instant) {
+        self.link.handle_deadline(now);
+        if self.patience.is_over(now) {
+            self.link.abandon(UNANSWERED, now);
+        }
     }
 
     /// Whether so much waits that no new task should start.
@@ -173,6 +189,8 @@ impl Producer {
             }
         }
         self.fill_side(now);
+        let asked = matches!(self.channel, Channel::Opening(_) | Channel::Selecting(_));
+        self.patience.watch(asked && !self.blocked, now);
         self.link.flush(now)
     }
 
@@ -184,6 +202,7 @@ impl Producer {
             .filter(|_| waits && !self.blocked && self.link.is_up());
         earliest([
             self.link.deadline(),
+            self.patience.deadline(),
             self.gather.deadline(),
             self.gather_events.deadline(),
             reopened.map(|opened| opened + super::REOPEN_PAUSE),

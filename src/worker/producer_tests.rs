@@ -9,7 +9,11 @@ use crate::worker::Settings;
 
 fn producer(now: Instant) -> Producer {
     let link = Link::new(link::Settings::new(vec![], "test"), 1, now);
-    Producer::new(link, Dispatcher::new(&Settings::of_tests()))
+    Producer::new(
+        link,
+        Dispatcher::new(&Settings::of_tests()),
+        Patience::new(None),
+    )
 }
 
 fn publication() -> Publication {

@@ -16,6 +16,7 @@ use crate::amqp::table::TableBuf;
 use crate::link::{self, BrokerUrl, Link};
 use crate::pool::Loss;
 use crate::sys::process::Exit;
+use crate::worker::patience::Patience;
 
 /// A worker's tasks, with a broker and a pool that do what they are told.
 struct World {
@@ -69,7 +70,11 @@ impl World {
         Self {
             tasks: Tasks::new(registry(), &Settings::of_tests(), now),
             acks: Acks::new(),
-            producer: Producer::new(link, Dispatcher::new(&Settings::of_tests())),
+            producer: Producer::new(
+                link,
+                Dispatcher::new(&Settings::of_tests()),
+                Patience::new(None),
+            ),
             now,
             messages: vec![],
             epoch: 1,

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use celeriac::amqp::connection::Options;
+use celeriac::amqp::connection::{Options, State};
 use celeriac::amqp::method::{Method, basic, confirm, queue};
 use celeriac::amqp::table::TableBuf;
 use celeriac::amqp::{Connection, Event, Properties};
@@ -96,6 +96,13 @@ impl Client {
             }
         }
         true
+    }
+
+    /// Whether the connection stands, as far as this client has heard.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.exchange();
+        while self.connection.poll_event().is_some() {}
+        self.connection.state() == State::Open
     }
 
     /// The first event that `wanted` takes, within `patience`.

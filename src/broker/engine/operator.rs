@@ -88,6 +88,21 @@ impl Engine {
         cancelled
     }
 
+    /// Loses all consumers of a queue without a word; `false` when there is no such queue.
+    pub(in crate::broker) fn forget_consumers(
+        &mut self,
+        vhost: &str,
+        queue: &str,
+        now: Instant,
+    ) -> bool {
+        let found = self.vhosts.iter_mut().find(|known| known.name() == vhost);
+        found.is_some_and(|vhost| {
+            let cancelled = vhost.cancel_consumers(queue.as_bytes(), now);
+            vhost.take_cancelled();
+            cancelled
+        })
+    }
+
     /// Gives every unacknowledged message out again. How many.
     pub(in crate::broker) fn redeliver(&mut self, vhost: &str) -> usize {
         let found = self.vhosts.iter_mut().find(|known| known.name() == vhost);

@@ -18,6 +18,9 @@ pub(super) struct Producer {
 /// How long a stop waits for confirms once no task runs any more; Celery gives its sockets as long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The same while the broker takes no publications, which may be for hours.
+const PATIENCE_BLOCKED: Duration = Duration::from_millis(500);
+
 impl Step<Worker> for Producer {
     fn name(&self) -> &'static str {
         "Producer"
@@ -35,7 +38,11 @@ impl Step<Worker> for Producer {
 
     /// Waits until the broker has confirmed everything, but not for ever.
     fn stop(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
-        let deadline = hub.now() + PATIENCE;
+        let patience = match cx.producer.is_blocked() {
+            true => PATIENCE_BLOCKED,
+            false => PATIENCE,
+        };
+        let deadline = hub.now() + patience;
         self.patience = Some(deadline);
         hub.call_at_deadline(deadline, 0, Worker::advance);
         self.poll_stop(cx, hub)

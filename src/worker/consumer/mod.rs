@@ -21,6 +21,7 @@ use std::time::Instant;
 use super::Worker;
 use super::acks::{Acks, Settle};
 use super::gather::Gather;
+use super::patience::{Patience, UNANSWERED};
 use super::settings::Settings;
 use super::wiring::{Wire, earliest};
 use crate::amqp::connection::{CloseReason, Delivery, Event};
@@ -58,6 +59,7 @@ pub(super) struct Consumer {
     gather: Gather,
     pub(super) subscriptions: Subscriptions,
     pub(super) watchdog: Watchdog,
+    patience: Patience,
     pub(super) counts: Counts,
     /// There is no broker since.
     lost_since: Option<Instant>,
@@ -167,6 +169,7 @@ impl Consumer {
             gather: Gather::default(),
             subscriptions: Subscriptions::new(settings),
             watchdog: Watchdog::new(settings.broker.silence, now),
+            patience: Patience::new(settings.broker.silence),
             counts: Counts::default(),
             lost_since: None,
             closed: false,
@@ -177,12 +180,20 @@ impl Consumer {
     /// When something is due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let watch = self.watchdog.deadline().filter(|_| self.has_room());
-        earliest([self.link.deadline(), self.gather.deadline(), watch])
+        earliest([
+            self.link.deadline(),
+            self.gather.deadline(),
+            self.patience.deadline(),
+            watch,
+        ])
     }
 
     /// What is due here is done.
     pub(super) fn handle_deadline(&mut self, now: Instant) {
         self.link.handle_deadline(now);
+        if self.patience.is_over(now) {
+            self.link.abandon(UNANSWERED, now);
+        }
         if self.has_room()
             && let Some(connection) = self.link.connection()
         {
@@ -196,8 +207,10 @@ impl Consumer {
         tasks.has_room(self.acks.outstanding())
     }
 
-    /// Silence counts only where messages may come.
+    /// Silence counts only where messages may come, or an answer.
     pub(super) fn watch(&mut self, now: Instant) {
+        let awaited = self.subscriptions.await_answers() || self.watchdog.awaits();
+        self.patience.watch(awaited, now);
         if !self.has_room() {
             self.watchdog.heard(now);
         }

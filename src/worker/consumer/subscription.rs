@@ -146,6 +146,11 @@ impl Subscription {
         matches!(self.state, State::Consuming { .. })
     }
 
+    /// Whether the broker has still to answer.
+    pub(super) fn awaits(&self) -> bool {
+        matches!(self.state, State::Opening { .. } | State::Declaring { .. })
+    }
+
     /// Whether it has ever stood.
     pub(in crate::worker) fn is_proven(&self) -> bool {
         self.proven

@@ -43,6 +43,11 @@ impl Subscriptions {
         }
     }
 
+    /// Whether the broker has still to answer.
+    pub(super) fn await_answers(&self) -> bool {
+        Purpose::ALL.into_iter().any(|it| self.of(it).awaits())
+    }
+
     /// What a channel is for.
     pub(in crate::worker) fn purpose(&self, channel: u16) -> Option<Purpose> {
         Purpose::ALL

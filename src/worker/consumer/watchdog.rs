@@ -101,6 +101,11 @@ impl Watchdog {
         }
     }
 
+    /// Whether the broker has still to answer.
+    pub(super) fn awaits(&self) -> bool {
+        self.state != State::Quiet
+    }
+
     /// Whether this channel is its own.
     pub(super) fn owns(&self, number: u16) -> bool {
         match self.state {

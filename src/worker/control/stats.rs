@@ -37,8 +37,27 @@ pub(super) fn stats(cx: &mut Worker, hub: &mut Hub<Worker>, _: &Arguments<'_>) -
         .push("pool", json_or_none(pool.as_deref()))
         .push("broker", json_or_none(broker.as_deref()))
         .push("prefetch_count", i64::from(prefetch))
-        .push("rusage", json_or_none(rusage().as_deref()));
+        .push("rusage", json_or_none(rusage().as_deref()))
+        // Celery has no such thing; its monitors read past what they do not know.
+        .push("consumer", Field::Json(&consumer(cx)));
     Ok(Reply::from(stats))
+}
+
+/// What has gone wrong with connections, and how long the worker was ever kept from looking at them.
+fn consumer(cx: &Worker) -> String {
+    let counts = cx.consumer.counts;
+    let mut object = Object::new();
+    object
+        .push("connections_lost", counts.connections_lost as i64)
+        .push("channels_closed", counts.channels_closed as i64)
+        .push(
+            "consumer_cancelled_total",
+            counts.consumers_cancelled as i64,
+        )
+        .push("late_deliveries", counts.late_deliveries as i64)
+        .push("silences_broken", counts.silences_broken as i64)
+        .push("loop_stall_seconds_max", cx.stall.as_secs_f64());
+    object.into_json()
 }
 
 fn json_or_none(json: Option<&str>) -> Field<'_> {
