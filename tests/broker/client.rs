@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use celeriac::amqp::connection::{Options, State};
+use celeriac::amqp::connection::Options;
 use celeriac::amqp::method::{Method, basic, confirm, queue};
 use celeriac::amqp::table::TableBuf;
 use celeriac::amqp::{Connection, Event, Properties};
@@ -98,13 +98,6 @@ impl Client {
         true
     }
 
-    /// Whether the connection stands, as far as this client has heard.
-    pub(crate) fn lives(&mut self) -> bool {
-        self.exchange();
-        while self.connection.poll_event().is_some() {}
-        self.connection.state() == State::Open
-    }
-
     /// The first event that `wanted` takes, within `patience`.
     fn try_wait<T>(
         &mut self,
@@ -125,7 +118,8 @@ impl Client {
         }
     }
 
-    fn exchange(&mut self) {
+    /// Sends and hears what there is at the moment.
+    pub(crate) fn exchange(&mut self) {
         self.send();
         match self.stream.read(self.connection.recv_space()) {
             Ok(0) => self.connection.handle_eof(),

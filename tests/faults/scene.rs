@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use celeriac::amqp::connection::State;
 use celeriac::amqp::table::TableBuf;
 use celeriac::amqp::{Event, Properties};
 use celeriac::broker::faults::{Action, Fault, Trigger};
@@ -99,6 +100,13 @@ impl Set<'_> {
 pub(crate) fn scene(options: &[&str]) -> Scene {
     let set = Set::new(&Settings::default(), 1);
     Set { options, ..set }.ready()
+}
+
+/// Whether a connection stands, as far as its client has heard.
+fn lives(client: &mut Client) -> bool {
+    client.exchange();
+    while client.connection.poll_event().is_some() {}
+    client.connection.state() == State::Open
 }
 
 /// Waits for a condition.
@@ -198,7 +206,7 @@ impl Scene {
     /// A connection to this broker, before a fault may hit its making.
     pub(crate) fn client_of(&mut self, address: SocketAddr) -> &mut Client {
         let usable =
-            |(known, client): &mut (SocketAddr, Client)| *known == address && client.lives();
+            |(known, client): &mut (SocketAddr, Client)| *known == address && lives(client);
         if !self.client.as_mut().is_some_and(usable) {
             let mut client = Client::connect(address);
             client.declare(QUEUE);
