@@ -12,12 +12,12 @@ use crate::driver::{Driver, children_of, wait_for_state};
 stories![
     a_job_runs,
     a_thousand_jobs_over_two_children_finish_once_each,
-    an_answer_that_comes_in_single_bytes,
-    an_answer_written_before_the_end_counts,
+    t4_3_an_answer_that_comes_in_single_bytes,
+    t3_3_an_answer_written_before_the_end_counts,
     a_panic_is_the_failure_of_its_job,
-    a_large_answer_stalls_nobody,
-    a_job_is_killed_with_all_its_processes,
-    a_signal_reaches_only_the_child_with_the_job,
+    t4_3_a_large_answer_stalls_nobody,
+    t12_4_a_job_is_killed_with_all_its_processes,
+    t12_3_t15_1_a_signal_reaches_only_the_child_with_the_job,
 ];
 
 fn a_job_runs() {
@@ -49,7 +49,7 @@ fn a_thousand_jobs_over_two_children_finish_once_each() {
     assert_eq!(pids.collect::<HashSet<_>>().len(), 2);
 }
 
-fn an_answer_written_before_the_end_counts() {
+fn t3_3_an_answer_written_before_the_end_counts() {
     let mut driver = Driver::new(1);
     let child = driver.ups(1)[0];
     let job = driver.submit("answer_and_exit", "");
@@ -61,7 +61,7 @@ fn an_answer_written_before_the_end_counts() {
     assert_eq!(driver.done(job).outcome, Outcome::Success);
 }
 
-fn an_answer_that_comes_in_single_bytes() {
+fn t4_3_an_answer_that_comes_in_single_bytes() {
     let mut driver = Driver::new(1);
     let job = driver.submit("drip", "a b c");
     assert_eq!(driver.done(job).meta, b"a b c");
@@ -88,7 +88,7 @@ fn a_panic_is_the_failure_of_its_job() {
     assert_eq!(driver.owner.assigned(job), driver.owner.assigned(next));
 }
 
-fn a_large_answer_stalls_nobody() {
+fn t4_3_a_large_answer_stalls_nobody() {
     let mut driver = Driver::new(2);
     driver.ups(2);
     let large = driver.submit("zeroes", (64 << 20).to_string());
@@ -102,7 +102,7 @@ fn a_large_answer_stalls_nobody() {
     assert!(meanwhile > 1);
 }
 
-fn a_job_is_killed_with_all_its_processes() {
+fn t12_4_a_job_is_killed_with_all_its_processes() {
     let mut driver = Driver::new(2);
     let job = driver.submit("family", "");
     let pid = driver.started(job);
@@ -129,7 +129,7 @@ fn a_job_is_killed_with_all_its_processes() {
     assert!(!driver.owner.finishes.contains_key(&other));
 }
 
-fn a_signal_reaches_only_the_child_with_the_job() {
+fn t12_3_t15_1_a_signal_reaches_only_the_child_with_the_job() {
     let mut driver = Driver::new(1);
     let first = driver.submit("sleep", "0");
     driver.started(first);

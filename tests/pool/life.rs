@@ -19,14 +19,14 @@ use crate::tasks::Tasks;
 
 stories![
     children_come_up_and_are_adopted,
-    a_child_has_no_file_but_its_own,
+    t4_1_a_child_has_no_file_but_its_own,
     a_child_leads_a_session_of_its_own,
     nothing_is_blocked_or_ignored_that_should_not_be,
-    children_that_do_not_come_up,
-    children_that_exit_at_once,
+    t3_5_t14_3_children_that_do_not_come_up,
+    t3_5_children_that_exit_at_once,
     a_child_is_heard_before_the_zygote,
     a_death_is_told_before_the_zygote_is_heard,
-    a_child_is_replaced_after_its_share_of_jobs,
+    t14_2_a_child_is_replaced_after_its_share_of_jobs,
     the_pool_grows_and_shrinks,
     closing_waits_for_what_runs,
     terminating_ends_what_runs,
@@ -62,7 +62,7 @@ fn facts(driver: &mut Driver, task: &str) -> String {
     String::from_utf8(driver.done(job).meta.clone()).unwrap()
 }
 
-fn a_child_has_no_file_but_its_own() {
+fn t4_1_a_child_has_no_file_but_its_own() {
     // What a child must not see: files that were open before the zygote was, and those of main.
     let _before = pipe::pipe().unwrap();
     let mut driver = Driver::new(2);
@@ -164,7 +164,7 @@ fn a_death_is_told_before_the_zygote_is_heard() {
     assert_eq!(driver.exit_of(child), (Exit::Code(1), false));
 }
 
-fn a_child_is_replaced_after_its_share_of_jobs() {
+fn t14_2_a_child_is_replaced_after_its_share_of_jobs() {
     let max_tasks_per_child = NonZeroU32::new(3);
     let mut driver = Driver::with(
         PoolSettings {
@@ -186,7 +186,7 @@ fn a_child_is_replaced_after_its_share_of_jobs() {
     }
 }
 
-fn children_that_do_not_come_up() {
+fn t3_5_t14_3_children_that_do_not_come_up() {
     let up_timeout = Duration::from_millis(100);
     let tasks = Tasks {
         hang_at_start: true,
@@ -214,7 +214,7 @@ fn children_that_do_not_come_up() {
     );
 }
 
-fn children_that_exit_at_once() {
+fn t3_5_children_that_exit_at_once() {
     let tasks = Tasks {
         exit_at_start: true,
         ..Tasks::default()

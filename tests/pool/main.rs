@@ -2,6 +2,8 @@
 //!
 //! No test harness: a harness has threads, and a process with threads cannot fork. Each story runs in a
 //! process of its own, which is the `main` of that story, so that none can leave anything to another.
+//!
+//! With `CELERIAC_LONG` in the environment some go on for as long as their promise says, minutes instead of a second.
 
 #![allow(clippy::unwrap_used)] // a panic is how a story fails
 
@@ -14,6 +16,7 @@ macro_rules! stories {
 }
 
 mod driver;
+mod faults;
 mod jobs;
 mod life;
 mod python;
@@ -36,6 +39,7 @@ fn main() {
         life::STORIES,
         jobs::STORIES,
         trouble::STORIES,
+        faults::STORIES,
         python::STORIES,
     ]
     .concat()

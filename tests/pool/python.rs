@@ -10,7 +10,7 @@ use std::process::Command;
 use celeriac::message::headers::Headers;
 use celeriac::message::record::{Done, Outcome};
 use celeriac::pool::python::{self, Host, Report, StartError};
-use celeriac::pool::{JobKey, PoolSettings};
+use celeriac::pool::{Finish, JobKey, PoolSettings};
 use celeriac::sys::process::{self, Exit};
 use celeriac::sys::signal::Signal;
 
@@ -21,6 +21,7 @@ stories![
     python_tasks_end_in_their_own_ways,
     a_python_child_lives_as_celerys_do,
     a_python_child_ends_with_its_task,
+    t3_3_a_python_child_dies_after_every_prefix_of_its_answer,
     an_app_that_cannot_be_loaded,
     the_report_tells_what_main_must_know,
 ];
@@ -246,6 +247,33 @@ fn a_python_child_ends_with_its_task() {
         );
     }
     assert_eq!(story.notes().matches("cleaned up").count(), 1);
+    story.end();
+}
+
+fn t3_3_a_python_child_dies_after_every_prefix_of_its_answer() {
+    let Some(mut story) = Story::begin("prefix", settings(1)) else {
+        return;
+    };
+    let mut written = 0;
+    loop {
+        let id = format!("prefix-{written}");
+        let job = story.submit("prefix", &id, &format!("[{written}]"));
+        let behind = story.submit("add", "behind", "[2, 2]");
+        let whole = matches!(story.driver.finish(job), Finish::Done(_));
+        if !whole {
+            let number = 2 * written;
+            let text = format!("Worker exited prematurely: exitcode 0 Job: {number}.");
+            assert_eq!(story.driver.loss(job), text);
+        }
+        assert_eq!(story.driver.done(behind).result.as_deref(), Some("4"));
+        if whole {
+            break;
+        }
+        written += 1;
+    }
+    assert!(written > 12, "the header alone is longer");
+    let mut ends = story.driver.owner.finishes.values();
+    assert!(ends.all(|finishes| finishes.len() == 1));
     story.end();
 }
 

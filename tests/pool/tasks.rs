@@ -19,6 +19,8 @@ pub(crate) struct Tasks {
     pub(crate) hang_at_start: bool,
     /// Exit before coming up.
     pub(crate) exit_at_start: bool,
+    /// How long it takes to leave.
+    pub(crate) farewell: Duration,
 }
 
 impl NativeChild for Tasks {
@@ -29,6 +31,10 @@ impl NativeChild for Tasks {
         if self.exit_at_start {
             process::exit_now(1);
         }
+    }
+
+    fn stop(&mut self) {
+        sleep(self.farewell);
     }
 
     fn run_job(&mut self, job: &JobHead<'_>, body: &[u8], main: &mut Main<'_>) -> Done {
@@ -61,6 +67,21 @@ impl NativeChild for Tasks {
             "drip" => {
                 done.meta = body.to_vec();
                 drip(&mut done);
+            }
+            "prefix" => {
+                let octets = answer(&mut done);
+                answers()
+                    .write_all(&octets[..number(body)])
+                    .expect("a pipe");
+                process::exit_now(0);
+            }
+            "trickle" => {
+                main.started();
+                done.meta = vec![0; 64 << 20];
+                for octet in answer(&mut done) {
+                    answers().write_all(&[octet]).expect("a pipe");
+                    sleep(Duration::from_millis(10));
+                }
             }
             "answer_and_exit" => {
                 drip(&mut done);
@@ -116,12 +137,16 @@ fn facts() -> String {
     )
 }
 
-/// Writes the answer to main one byte at a time.
-fn drip(done: &mut Done) {
+fn answer(done: &mut Done) -> Vec<u8> {
     let mut octets = Vec::new();
     record::encode_done(&mut octets, done).expect("an answer");
+    octets
+}
+
+/// Writes the answer to main one byte at a time.
+fn drip(done: &mut Done) {
     let mut answers = answers();
-    for octet in octets {
+    for octet in answer(done) {
         answers.write_all(&[octet]).expect("a pipe");
         thread::yield_now();
     }

@@ -13,18 +13,18 @@ use crate::driver::{Driver, freeze, settings};
 use crate::tasks::Tasks;
 
 stories![
-    a_killed_child_loses_its_job_and_is_replaced,
-    a_child_that_exits_in_the_middle_of_a_job_has_lost_it,
-    twenty_children_killed_one_after_another,
-    children_killed_at_random_under_load,
-    a_grandchild_with_the_pipe_does_not_hide_a_death,
-    garbage_costs_the_child_that_wrote_it,
-    a_child_that_does_not_read_stalls_nobody,
-    a_job_that_is_not_taken_goes_to_another_child,
-    a_job_of_a_child_killed_before_it_began_goes_to_another,
+    t3_1_a_killed_child_loses_its_job_and_is_replaced,
+    t3_3_a_child_that_exits_in_the_middle_of_a_job_has_lost_it,
+    t3_4_twenty_children_killed_one_after_another,
+    t3_4_children_killed_at_random_under_load,
+    t4_1_a_grandchild_with_the_pipe_does_not_hide_a_death,
+    t4_4_garbage_costs_the_child_that_wrote_it,
+    t4_3_a_child_that_does_not_read_stalls_nobody,
+    t4_5_a_job_that_is_not_taken_goes_to_another_child,
+    t4_5_a_job_of_a_child_killed_before_it_began_goes_to_another,
 ];
 
-fn a_killed_child_loses_its_job_and_is_replaced() {
+fn t3_1_a_killed_child_loses_its_job_and_is_replaced() {
     let mut driver = Driver::new(2);
     let before = driver.ups(2);
     let job = driver.submit("block", "");
@@ -55,7 +55,7 @@ fn a_killed_child_loses_its_job_and_is_replaced() {
     assert!(names.contains(&ChildName(3)));
 }
 
-fn a_child_that_exits_in_the_middle_of_a_job_has_lost_it() {
+fn t3_3_a_child_that_exits_in_the_middle_of_a_job_has_lost_it() {
     let mut driver = Driver::new(1);
     for (number, code) in [0, 1, 70].into_iter().enumerate() {
         let job = driver.submit("exit", code.to_string());
@@ -64,7 +64,7 @@ fn a_child_that_exits_in_the_middle_of_a_job_has_lost_it() {
     }
 }
 
-fn twenty_children_killed_one_after_another() {
+fn t3_4_twenty_children_killed_one_after_another() {
     let mut driver = Driver::new(1);
     driver.ups(1);
     let files = fd::open_fds().unwrap().len();
@@ -87,7 +87,7 @@ fn twenty_children_killed_one_after_another() {
     );
 }
 
-fn children_killed_at_random_under_load() {
+fn t3_4_children_killed_at_random_under_load() {
     let mut driver = Driver::new(4);
     driver.ups(4);
     let mut random = Random::new(7);
@@ -121,7 +121,7 @@ fn children_killed_at_random_under_load() {
     assert!((1..=50).contains(&lost), "{lost} jobs lost");
 }
 
-fn a_grandchild_with_the_pipe_does_not_hide_a_death() {
+fn t4_1_a_grandchild_with_the_pipe_does_not_hide_a_death() {
     let mut driver = Driver::new(1);
     let job = driver.submit("orphan", "");
     assert!(driver.loss(job).contains("SIGKILL"));
@@ -130,7 +130,7 @@ fn a_grandchild_with_the_pipe_does_not_hide_a_death() {
     assert_eq!(driver.done(next).meta, b"x");
 }
 
-fn garbage_costs_the_child_that_wrote_it() {
+fn t4_4_garbage_costs_the_child_that_wrote_it() {
     let mut driver = Driver::new(2);
     let other = driver.submit("sleep", "300");
     let neighbour = driver.started(other);
@@ -159,7 +159,7 @@ fn next_in_turn(driver: &mut Driver, children: usize) -> Pid {
     driver.owner.assigned(probe)[0]
 }
 
-fn a_child_that_does_not_read_stalls_nobody() {
+fn t4_3_a_child_that_does_not_read_stalls_nobody() {
     let mut driver = Driver::new(2);
     let stopped = next_in_turn(&mut driver, 2);
     freeze(stopped);
@@ -175,7 +175,7 @@ fn a_child_that_does_not_read_stalls_nobody() {
     assert_eq!(driver.done(large).meta, (64 << 20).to_string().into_bytes());
 }
 
-fn a_job_that_is_not_taken_goes_to_another_child() {
+fn t4_5_a_job_that_is_not_taken_goes_to_another_child() {
     let take_timeout = Duration::from_millis(300);
     let mut driver = Driver::with(
         PoolSettings {
@@ -202,7 +202,7 @@ fn a_job_that_is_not_taken_goes_to_another_child() {
     assert_eq!(driver.owner.assigned(slow).len(), 1);
 }
 
-fn a_job_of_a_child_killed_before_it_began_goes_to_another() {
+fn t4_5_a_job_of_a_child_killed_before_it_began_goes_to_another() {
     let mut driver = Driver::new(1);
     for body in [vec![b'x'; 100], vec![b'x'; 1 << 20]] {
         let stopped = next_in_turn(&mut driver, 1);
