@@ -9,7 +9,11 @@
 //! cargo test --test faults -- t1_ --seed 7      cells whose names contain a text; another seed
 //! ```
 #![cfg(target_os = "linux")]
-#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used
+)]
 
 #[allow(dead_code)]
 #[path = "../broker/client.rs"]
