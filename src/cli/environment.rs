@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::app::App;
-use crate::worker::LifeSettings;
+use crate::worker::{KEEPALIVE, LifeSettings};
 
 /// Where the URLs come from when nobody names one.
 pub(super) const DEFAULT_BROKER: &str = "amqp://guest@localhost//";
@@ -67,6 +67,13 @@ pub(super) fn revokes() -> LifeSettings {
         life.revoke_expires = Duration::try_from_secs_f64(age).unwrap_or(life.revoke_expires);
     }
     life
+}
+
+/// How long an autoscaled pool keeps children that have nothing to do.
+pub(super) fn keepalive() -> Duration {
+    let seconds = variable("AUTOSCALE_KEEPALIVE").and_then(|text| text.parse().ok());
+    let keepalive = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    keepalive.unwrap_or(KEEPALIVE)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod dev;
 mod environment;
 mod events;
 pub mod log;
+mod log_file;
 mod monitoring;
 mod old_names;
 mod own;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::message::json::{JsonError, Kind, Problem, Raw};
 use crate::message::moment;
+use crate::sys::process;
 
 /// A JSON array.
 #[derive(Clone, Debug)]
@@ -111,6 +112,45 @@ impl FromStr for Expiry {
     }
 }
 
+/// `-c`: a number of processes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Concurrency(pub(super) usize);
+
+impl FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "0" | "auto" => Ok(Self(process::cpu_count())),
+            _ => text
+                .parse()
+                .map(Self)
+                .map_err(|_| format!("'{text}' is not a valid integer.")),
+        }
+    }
+}
+
+/// `--autoscale`: the larger number and the smaller one, in any order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Range(pub(super) usize, pub(super) usize);
+
+impl FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            let number = text.trim().parse::<usize>();
+            number.map_err(|_| format!("'{text}' is not a valid integer."))
+        };
+        let numbers: Result<Vec<usize>, String> = text.split(',').map(number).collect();
+        match numbers?.as_slice() {
+            [max] => Ok(Self(*max, 0)),
+            [one, other] => Ok(Self(*one.max(other), *one.min(other))),
+            _ => Err(format!("'{text}' is more than two numbers.")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +203,25 @@ mod tests {
             );
         }
         assert!(refused::<Moment>("tomorrow").contains("ISO 8601"));
+    }
+
+    #[test]
+    fn concurrency_is_a_number_or_one_child_a_processor() {
+        assert_eq!("3".parse::<Concurrency>().unwrap().0, 3);
+        for text in ["", "0", "auto"] {
+            assert_eq!(text.parse::<Concurrency>().unwrap().0, process::cpu_count());
+        }
+        assert_eq!(
+            "many".parse::<Concurrency>().unwrap_err(),
+            "'many' is not a valid integer."
+        );
+    }
+
+    #[test]
+    fn a_range_has_two_numbers_in_any_order() {
+        assert_eq!("10,3".parse(), Ok(Range(10, 3)));
+        assert_eq!("3, 10".parse(), Ok(Range(10, 3)));
+        assert_eq!("7".parse(), Ok(Range(7, 0)));
+        assert!("1,2,3".parse::<Range>().is_err() && "x".parse::<Range>().is_err());
     }
 }

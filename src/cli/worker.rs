@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgAction;
@@ -14,8 +12,10 @@ use clap::builder::PossibleValuesParser;
 use super::banner::{self, Banner};
 use super::daemon::{Daemon, Umask};
 use super::log::{self, Level};
+use super::log_file::{LogFile, cannot_log};
 use super::own::Own;
 use super::pidfile;
+use super::values::{Concurrency, Range};
 use super::{FAILURE, Setting, VERSION, environment, monitoring};
 use crate::app::runner::Runner;
 use crate::app::{App, demo};
@@ -24,7 +24,7 @@ use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
 use crate::worker::{
-    self, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name,
+    self, Autoscale, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name,
 };
 
 /// Celery's `worker_prefetch_multiplier`.
@@ -60,6 +60,19 @@ pub(super) struct Arguments {
         value_name = "N"
     )]
     concurrency: Concurrency,
+
+    /// Have as many children as there are tasks for, between these numbers: MAX,MIN; MIN is 0 by default
+    #[arg(
+        long,
+        env = "CELERY_WORKER_AUTOSCALE",
+        hide_env_values = true,
+        value_name = "MAX,MIN"
+    )]
+    autoscale: Option<Range>,
+
+    /// Let remote control replace every child (pool_restart)
+    #[arg(long)]
+    pool_restarts: bool,
 
     /// Queues to serve, joined by commas
     #[arg(
@@ -255,24 +268,6 @@ Examples:
   Two nodes on one machine, each with a log of its own:
     celeriac worker -n mail@%h -f /var/log/%n.log";
 
-/// `-c`: a number of processes.
-#[derive(Clone, Copy, Debug)]
-struct Concurrency(usize);
-
-impl FromStr for Concurrency {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "" | "0" | "auto" => Ok(Self(process::cpu_count())),
-            _ => text
-                .parse()
-                .map(Self)
-                .map_err(|_| format!("'{text}' is not a valid integer.")),
-        }
-    }
-}
-
 /// Runs the worker until it is told to stop.
 pub(super) fn run(arguments: Arguments, mut setting: Setting<'_>) -> ExitCode {
     if arguments.demo {
@@ -362,7 +357,15 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         read_urls,
         write_urls,
         results,
-        concurrency: arguments.concurrency.0,
+        concurrency: match &arguments.autoscale {
+            Some(Range(_, min)) => *min,
+            None => arguments.concurrency.0,
+        },
+        autoscale: arguments
+            .autoscale
+            .as_ref()
+            .map(|Range(max, min)| Autoscale::new(*max, *min, environment::keepalive())),
+        pool_restarts: arguments.pool_restarts,
         prefetch_multiplier: match arguments.prefetch_multiplier {
             0 => PREFETCH_MULTIPLIER,
             given => given.into(),
@@ -410,35 +413,6 @@ fn greeting(settings: &Settings, app: &App, level: Level) -> String {
     banner::render(&banner, (level <= Level::Info).then_some(&tasks))
 }
 
-/// The log file's name with its formats, which each process expands for itself: `%i` is the child's number.
-#[derive(Clone)]
-struct LogFile {
-    pattern: Option<String>,
-    node: String,
-}
-
-impl LogFile {
-    fn settings(&self, level: Level, colour: bool, index: u32) -> Result<log::Settings, String> {
-        let expand = |pattern: &String| {
-            node_name::expand_file(pattern, &self.node, index as usize).map(PathBuf::from)
-        };
-        let file = self.pattern.as_ref().map(expand).transpose();
-        let file = file.map_err(|error| format!("log file: {error}"))?;
-        Ok(log::Settings {
-            level,
-            file,
-            colour,
-        })
-    }
-}
-
-fn cannot_log(settings: &log::Settings, error: &std::io::Error) -> String {
-    match &settings.file {
-        Some(path) => format!("cannot log to {}: {error}", path.display()),
-        None => format!("cannot log: {error}"),
-    }
-}
-
 /// The app as the banner shows it: its name, and an address that differs from one process to the next.
 fn app_name(app: &App) -> String {
     format!("{}:{:#x}", app.name(), std::ptr::from_ref(app).addr())
@@ -448,46 +422,4 @@ fn app_name(app: &App) -> String {
 fn platform() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("Linux-{}-{}", release.trim(), std::env::consts::ARCH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn concurrency_is_a_number_or_one_child_a_processor() {
-        assert_eq!("3".parse::<Concurrency>().unwrap().0, 3);
-        for text in ["", "0", "auto"] {
-            assert_eq!(text.parse::<Concurrency>().unwrap().0, process::cpu_count());
-        }
-        assert_eq!(
-            "many".parse::<Concurrency>().unwrap_err(),
-            "'many' is not a valid integer."
-        );
-    }
-
-    #[test]
-    fn a_log_file_is_named_for_its_process() {
-        let log = LogFile {
-            pattern: Some("%n%I.log".to_owned()),
-            node: "w1@host".to_owned(),
-        };
-        let file = |index| {
-            log.settings(Level::Info, false, index)
-                .unwrap()
-                .file
-                .unwrap()
-        };
-        assert_eq!(file(0), PathBuf::from("w1.log"));
-        assert_eq!(file(2), PathBuf::from("w1-2.log"));
-        let odd = LogFile {
-            pattern: Some("%z".to_owned()),
-            ..log
-        };
-        assert!(
-            odd.settings(Level::Info, false, 0)
-                .unwrap_err()
-                .contains("%z")
-        );
-    }
 }

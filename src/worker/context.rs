@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::acks::Acks;
+use super::autoscale::Autoscale;
 use super::books::Books;
 use super::components::pool::PoolPart;
 use super::consumer::subscription::Purpose;
@@ -44,6 +45,7 @@ pub struct Worker {
     pub(super) zygote: Option<Zygote>,
     pub(super) pool: PoolPart,
     pub(super) successor: Successor,
+    pub(super) autoscale: Option<Autoscale>,
     pub(super) consumer: Consumer,
     pub(super) producer: Producer,
     pub(super) blueprint: Blueprint<Self>,
@@ -107,6 +109,7 @@ impl Worker {
             zygote: Some(zygote),
             pool: PoolPart::default(),
             successor: Successor::default(),
+            autoscale: settings.autoscale.clone(),
             consumer,
             producer,
             blueprint: components::blueprint()?,
@@ -326,6 +329,9 @@ impl Worker {
     pub(super) fn before_poll(&mut self, hub: &mut Hub<Self>) {
         let now = hub.now();
         self.handle_pool_events(hub); // a step may have closed the pool, and has no time for what follows
+        if self.may_grow() {
+            self.scale(hub);
+        }
         self.serve_clerk(hub);
         self.tell_task_events();
         self.tasks.window = self.consumer.adapt_prefetch(self.tasks.held.len());

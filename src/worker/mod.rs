@@ -33,9 +33,10 @@
 //! | `refusals` | the log's words for messages that cannot be run |
 //! | `gather` | how long a busy worker gathers what it has to tell the broker |
 //! | `shutdown`, `leaving` | what signals ask for, and how it is done |
-//! | `memory` | children that use too much |
+//! | `memory`, `autoscale` | children that use too much; how many there are |
 
 pub mod acks;
+mod autoscale;
 mod books;
 mod components;
 mod consumer;
@@ -82,6 +83,7 @@ use crate::hub::Hub;
 use crate::pool::zygote::Zygote;
 use crate::sys::{clock, process};
 
+pub use autoscale::{Autoscale, KEEPALIVE};
 pub use context::Worker;
 pub use events::gossip::{Change, Gossip, Listener};
 pub use extensions::Extensions;

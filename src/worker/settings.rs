@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::autoscale::Autoscale;
 use super::control::Command;
 use super::limits::Limits;
 use super::refusals::RefusalPolicy;
@@ -29,6 +30,10 @@ pub struct Settings {
     pub results: ResultBackend,
     /// How many children (`-c`).
     pub concurrency: usize,
+    /// Between which numbers of children the pool grows and shrinks (`--autoscale`); it starts with `concurrency`.
+    pub autoscale: Option<Autoscale>,
+    /// Remote control may have every child replaced (`worker_pool_restarts`).
+    pub pool_restarts: bool,
     /// Messages taken ahead for each child (`worker_prefetch_multiplier`); 0 is no limit.
     pub prefetch_multiplier: u32,
     /// After how many tasks a child is replaced (`--max-tasks-per-child`).
@@ -63,6 +68,8 @@ impl Settings {
             write_urls: vec![],
             results: ResultBackend::Rpc,
             concurrency: 1,
+            autoscale: None,
+            pool_restarts: false,
             prefetch_multiplier: 4,
             max_tasks_per_child: None,
             queues: vec![],
@@ -88,8 +95,11 @@ impl Settings {
     /// How many unsettled messages the broker may give out; 0 is no limit, and so is what `basic.qos`
     /// cannot say.
     pub fn prefetch_count(&self) -> u16 {
-        let count = self
-            .concurrency
+        let most = self
+            .autoscale
+            .as_ref()
+            .map_or(self.concurrency, |it| it.max);
+        let count = most
             .max(1)
             .saturating_mul(self.prefetch_multiplier as usize);
         u16::try_from(count).unwrap_or(0)

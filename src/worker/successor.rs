@@ -11,9 +11,35 @@ use crate::sys::process::Exit;
 #[derive(Debug, Default)]
 pub(super) struct Successor {
     starting: Option<Starting>,
+    /// The one before it is still there: it is wanted for what has changed in the app since.
+    reloads: bool,
 }
 
 impl Worker {
+    /// Reads the app anew, and then has every child replaced.
+    pub(super) fn reload_zygote(&mut self, hub: &mut Hub<Self>) {
+        let host = self.settings.host.clone();
+        let (Some(host), None) = (host, &self.successor.starting) else {
+            return; // one is on its way, and will have read the latest
+        };
+        self.successor.reloads = true;
+        if let Err(error) = self.begin_zygote(&host, hub) {
+            self.no_zygote(&error, hub);
+        }
+    }
+
+    /// Has another child take the place of each, once its task has ended.
+    pub(super) fn replace_children(&mut self, hub: &mut Hub<Self>) {
+        let Some(pool) = &mut self.pool.pool else {
+            return;
+        };
+        let names: Vec<_> = pool.children().map(|child| child.name).collect();
+        for name in names {
+            pool.replace_child(name, hub.now());
+        }
+        self.handle_pool_events(hub);
+    }
+
     /// The zygote has ended.
     pub(super) fn replace_zygote(&mut self, exit: Exit, hub: &mut Hub<Self>) {
         if self.tasks.closing {
@@ -66,6 +92,9 @@ impl Worker {
                 log::info!("pool: another zygote has taken over");
                 pool.replace_zygote(zygote, hub.now());
                 self.handle_pool_events(hub);
+                if std::mem::take(&mut self.successor.reloads) {
+                    self.replace_children(hub);
+                }
             }
             (Some(Err(error)), _) => self.no_zygote(&error, hub),
             _ => {}
@@ -73,6 +102,13 @@ impl Worker {
     }
 
     fn no_zygote(&mut self, error: &StartError, hub: &mut Hub<Self>) {
+        let pool = self.pool.pool.as_ref();
+        if std::mem::take(&mut self.successor.reloads)
+            && pool.is_some_and(|it| it.zygote().is_some())
+        {
+            log::error!("pool: {error}: children stay as they are");
+            return;
+        }
         log::error!(
             target: super::CRITICAL,
             "pool: {error}: no child can be replaced. Shutting down..."

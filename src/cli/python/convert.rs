@@ -14,7 +14,7 @@ use crate::message::{headers, json};
 use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
-    Binding, BrokerSettings, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry,
+    Autoscale, Binding, BrokerSettings, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry,
     ResultBackend, Settings, Shelve, TaskOptions,
 };
 
@@ -42,8 +42,13 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         read_urls: urls(&report.broker.read)?,
         write_urls: urls(&report.broker.write)?,
         results: ResultBackend::App,
+        autoscale: worker
+            .autoscale
+            .map(|(max, min)| Autoscale::new(max as usize, min as usize, environment::keepalive())),
+        pool_restarts: report.settings.flag("worker_pool_restarts") == Some(true),
         concurrency: match report.pool.as_str() {
             "solo" => 1,
+            _ if worker.autoscale.is_some() => worker.autoscale.map_or(1, |(_, min)| min as usize),
             _ => worker.concurrency.map_or(1, |count| count as usize),
         },
         prefetch_multiplier: worker.prefetch_multiplier.map_or(4, |count| count as u32),

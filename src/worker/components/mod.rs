@@ -1,5 +1,7 @@
-//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, StateDB, Pool, Consumer.
+//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, StateDB, Pool,
+//! Autoscaler, Consumer.
 
+mod autoscaler;
 mod clerk;
 mod consumer;
 mod hub;
@@ -20,6 +22,7 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
             Box::new(clerk::Clerk::default()),
             Box::new(state_db::StateDb),
             Box::new(pool::Pool),
+            Box::new(autoscaler::Autoscaler::default()),
             Box::new(consumer::Consumer),
         ],
     )

@@ -2,8 +2,8 @@
 
 use super::{Answer, Reply};
 use crate::hub::Hub;
-use crate::message::json::python_repr;
-use crate::message::pidbox::{Arguments, Exception};
+use crate::message::json::{Kind, python_repr};
+use crate::message::pidbox::{Arguments, Exception, is_true};
 use crate::worker::Worker;
 use crate::worker::consumer::subscription::Purpose;
 
@@ -14,13 +14,25 @@ type Turn<'a> = &'a mut Hub<Worker>;
 const LARGEST: i64 = 10_000;
 
 pub(super) fn grow(cx: Cx<'_>, hub: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
+    if cx.autoscale.is_some() {
+        return Ok(scaled("pool_grow"));
+    }
     resize(cx, hub, count(arguments)?.max(0))?;
     Ok(Reply::ok("pool will grow"))
 }
 
 pub(super) fn shrink(cx: Cx<'_>, hub: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
+    if cx.autoscale.is_some() {
+        return Ok(scaled("pool_shrink"));
+    }
     resize(cx, hub, -count(arguments)?.max(0))?;
     Ok(Reply::ok("pool will shrink"))
+}
+
+fn scaled(command: &str) -> Reply {
+    Reply::error(&format!(
+        "{command} is not supported with autoscale. Adjust autoscale range instead."
+    ))
 }
 
 /// `n`, which is 1 when it is not given.
@@ -64,10 +76,45 @@ fn resize(cx: Cx<'_>, hub: Turn<'_>, change: i64) -> Result<(), Exception> {
     Ok(())
 }
 
-pub(super) fn restart(_: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
-    Err(Exception::new("ValueError", "Pool restarts not enabled"))
+/// Has every child replaced once its task has ended; with `reload` by children of a program that was read anew.
+pub(super) fn restart(cx: Cx<'_>, hub: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
+    if !cx.settings.pool_restarts {
+        return Err(Exception::new("ValueError", "Pool restarts not enabled"));
+    }
+    let reload = arguments.find("reload").is_some_and(is_true);
+    match cx.settings.host.is_some() && reload {
+        true => cx.reload_zygote(hub),
+        false => cx.replace_children(hub),
+    }
+    Ok(Reply::ok("reload started"))
 }
 
-pub(super) fn autoscale(_: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
-    Err(Exception::new("ValueError", "Autoscale not enabled"))
+pub(super) fn autoscale(cx: Cx<'_>, hub: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
+    if cx.autoscale.is_none() {
+        return Err(Exception::new("ValueError", "Autoscale not enabled"));
+    }
+    let (max, min) = (limit(arguments, "max")?, limit(arguments, "min")?);
+    cx.rescale(max, min, hub);
+    let (max, min) = cx.autoscale.as_ref().map_or((0, 0), |it| (it.max, it.min));
+    Ok(Reply::ok(&format!("autoscale now max={max} min={min}")))
+}
+
+/// A number of children, if it is given. Celery compares a text with a number, and fails.
+fn limit(arguments: &Arguments<'_>, name: &str) -> Result<Option<usize>, Exception> {
+    let Some(value) = arguments.given(name) else {
+        return Ok(None);
+    };
+    let wrong = || match value.kind() {
+        Kind::String => Exception::new(
+            "TypeError",
+            "'<' not supported between instances of 'str' and 'int'",
+        ),
+        _ => {
+            let shown = python_repr(value);
+            Exception::new("ValueError", format!("{shown} is no number of processes"))
+        }
+    };
+    let number = value.as_i64().filter(|number| *number <= LARGEST);
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.map(Some).ok_or_else(wrong)
 }

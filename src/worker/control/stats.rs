@@ -3,7 +3,7 @@
 use super::{Answer, Reply};
 use crate::hub::Hub;
 use crate::link::BrokerUrl;
-use crate::message::json::{Field, Object, list};
+use crate::message::json::{Field, Object, list, python_float};
 use crate::message::pidbox::Arguments;
 use crate::pool::Pool;
 use crate::sys::process;
@@ -34,7 +34,11 @@ pub(super) fn stats(cx: &mut Worker, hub: &mut Hub<Worker>, _: &Arguments<'_>) -
         .push("pid", i64::from(process::current().raw()))
         .push("clock", &cx.producer.events.clock.value().to_string())
         .push("uptime", uptime as i64)
-        .push("pool", json_or_none(pool.as_deref()))
+        .push("pool", json_or_none(pool.as_deref()));
+    if let Some(autoscaler) = autoscaler(cx) {
+        stats.push("autoscaler", Field::Json(&autoscaler));
+    }
+    stats
         .push("broker", json_or_none(broker.as_deref()))
         .push("prefetch_count", i64::from(prefetch))
         .push("rusage", json_or_none(rusage().as_deref()))
@@ -58,6 +62,18 @@ fn consumer(cx: &Worker) -> String {
         .push("silences_broken", counts.silences_broken as i64)
         .push("loop_stall_seconds_max", cx.stall.as_secs_f64());
     object.into_json()
+}
+
+fn autoscaler(cx: &Worker) -> Option<String> {
+    let scale = cx.autoscale.as_ref()?;
+    let current = cx.pool.pool.as_ref()?.stats().concurrency;
+    let mut object = Object::new();
+    object
+        .push("max", scale.max as i64)
+        .push("min", scale.min as i64)
+        .push("current", current as i64)
+        .push("qty", cx.tasks_in_hand() as i64);
+    Some(object.into_json())
 }
 
 fn json_or_none(json: Option<&str>) -> Field<'_> {
@@ -86,9 +102,20 @@ fn pool(pool: &Pool, settings: &Settings) -> String {
         .push("processes", Field::Json(&processes))
         .push("max-tasks-per-child", most)
         .push("put-guarded-by-semaphore", false)
-        .push("timeouts", Field::Json("[0, 0]"))
+        .push("timeouts", Field::Json(&timeouts(settings)))
         .push("writes", Field::Json(&writes(&counts, busy)));
     object.into_json()
+}
+
+/// The limits of tasks that have none of their own, soft and hard; 0 is none.
+fn timeouts(settings: &Settings) -> String {
+    let limits = [settings.life.limits.soft, settings.life.limits.hard];
+    let shown = limits.map(|limit| match limit {
+        None => "0".to_owned(),
+        Some(limit) if limit.subsec_nanos() == 0 => limit.as_secs().to_string(),
+        Some(limit) => python_float(limit.as_secs_f64()),
+    });
+    format!("[{}]", shown.join(", "))
 }
 
 /// How the jobs were shared out among the children.
