@@ -51,6 +51,7 @@ impl Options {
             heartbeat: (!self.without_heartbeat).then(|| every.unwrap_or(Duration::from_secs(2))),
             report: report(app, transport, results, conf),
             conf: conf.to_owned(),
+            conf_with_defaults: conf.to_owned(),
         }
     }
 }

@@ -24,7 +24,8 @@ use crate::message::task::Accept;
 use crate::pool::{ChildName, native};
 use crate::sys::process;
 use crate::worker::{
-    self, Autoscale, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings, node_name,
+    self, Autoscale, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings,
+    node_name,
 };
 
 /// Celery's `worker_prefetch_multiplier`.
@@ -379,6 +380,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         node_name,
         monitoring,
         commands: setting.app.commands().to_vec(),
+        clerk_commands: BTreeSet::new(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
         broker: BrokerSettings::default(),
     };

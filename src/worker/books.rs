@@ -7,11 +7,13 @@ use std::collections::HashMap;
 
 use super::Worker;
 use super::acks::Acks;
+use super::control::Asker;
 use super::request::{Request, State};
 use super::results::Ending;
 use super::shutdown::Phase;
 use super::tasks::Tasks;
 use crate::hub::{Hub, Interest, Mode, Next};
+use crate::message::pidbox::Exception;
 use crate::message::record::{About, Verdict};
 use crate::pool::python::clerk::{Clerk, ClerkEvent};
 use crate::sys::clock;
@@ -29,6 +31,8 @@ pub(super) struct Books {
     clerk: Clerk,
     /// Requests whose messages wait for a note's answer.
     waiting: HashMap<u64, Key>,
+    /// Who waits for the answer to a command.
+    asking: HashMap<u64, Asker>,
     /// The clerk's files in the Hub.
     files: Vec<Key>,
 }
@@ -66,6 +70,13 @@ impl Books {
     /// Tells the clerk of something that nobody waits for.
     pub(super) fn tell(&mut self, about: About<'_>, job: &[u8]) {
         self.clerk.tell(about, job, clock::now());
+    }
+
+    /// Has the clerk carry out a command of the app's own, and remembers who has asked.
+    pub(super) fn command(&mut self, method: &str, arguments: &str, asker: Option<Asker>) {
+        let about = About::Command { method, arguments };
+        let note = self.clerk.tell(about, &[], clock::now());
+        self.asking.extend(asker.map(|asker| (note, asker)));
     }
 
     /// Whether the clerk has seen to everything.
@@ -184,12 +195,20 @@ impl Worker {
                     watch(&mut books.files, hub, replies, Interest::READ);
                 }
                 ClerkEvent::Gone => unwatch(&mut books.files, hub),
-                ClerkEvent::Answered { note, verdict } => {
-                    self.tasks.noted(note, verdict, &mut self.consumer.acks);
+                ClerkEvent::Answered(reply) => {
+                    let asker = books.asking.remove(&reply.note);
+                    let acks = &mut self.consumer.acks;
+                    self.tasks.noted(reply.note, reply.verdict, acks);
+                    self.obey_orders(&reply.orders, hub);
+                    let answer = reply.answer.as_deref().unwrap_or("null");
+                    self.answer(asker.as_ref(), answer);
                 }
                 ClerkEvent::Failed { note, reason } => {
                     log::error!("clerk: {reason}: what it was told last is not seen to");
+                    let asker = books.asking.remove(&note);
                     self.tasks.noted(note, None, &mut self.consumer.acks);
+                    let answer = Exception::new("RuntimeError", reason).to_json();
+                    self.answer(asker.as_ref(), &answer);
                 }
             }
         }

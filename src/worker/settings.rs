@@ -50,6 +50,8 @@ pub struct Settings {
     pub monitoring: Monitoring,
     /// Commands of remote control that the program adds to Celery's.
     pub commands: Vec<Command>,
+    /// Commands of remote control that a Python app brings, by name: its clerk carries them out.
+    pub clerk_commands: BTreeSet<String>,
     /// `REMAP_SIGTERM=SIGQUIT` is in the environment: TERM is a cold shutdown.
     pub remap_sigterm: bool,
     /// How tasks live and end.
@@ -78,6 +80,7 @@ impl Settings {
             listeners: BTreeSet::new(),
             monitoring: Monitoring::default(),
             commands: vec![],
+            clerk_commands: BTreeSet::new(),
             remap_sigterm: false,
             life: LifeSettings::default(),
             broker: BrokerSettings::default(),
@@ -121,6 +124,8 @@ pub struct Monitoring {
     pub heartbeat: Option<Duration>,
     /// The settings that are not the default, as `inspect conf` shows them: a JSON object.
     pub conf: String,
+    /// All settings, as `inspect conf yes` shows them.
+    pub conf_with_defaults: String,
     /// What `inspect report` shows.
     pub report: String,
 }
@@ -134,6 +139,7 @@ impl Default for Monitoring {
             mingle: true,
             heartbeat: Some(Duration::from_secs(2)),
             conf: "{}".to_owned(),
+            conf_with_defaults: "{}".to_owned(),
             report: String::new(),
         }
     }

@@ -9,13 +9,13 @@ use super::environment;
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::table::TableBuf;
 use crate::link::{BrokerUrl, Failover};
+use crate::message::headers;
 use crate::message::task::Accept;
-use crate::message::{headers, json};
 use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
-    Autoscale, Binding, BrokerSettings, Exchange, LifeSettings, Limits, Monitoring, Queue, Registry,
-    ResultBackend, Settings, Shelve, TaskOptions,
+    Autoscale, Binding, BrokerSettings, Exchange, LifeSettings, Limits, Monitoring, Queue,
+    Registry, ResultBackend, Settings, Shelve, TaskOptions,
 };
 
 /// Celery's `worker_proc_alive_timeout`, if nobody has set another.
@@ -64,6 +64,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         listeners: report.receivers.iter().cloned().collect(),
         monitoring: monitoring(report),
         commands: vec![],
+        clerk_commands: report.control.keys().cloned().collect(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
         life: life(report)?,
         broker: broker(&report.settings),
@@ -74,21 +75,15 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
 fn monitoring(report: &Report) -> Monitoring {
     let worker = &report.worker;
     let every = seconds(worker.heartbeat_interval).filter(|every| !every.is_zero());
-    let conf = json::to_string(&report.conf).unwrap_or_else(|_| "{}".to_owned());
-    let transport = report.broker.transport.as_str();
     Monitoring {
         remote_control: report.settings.flag("worker_enable_remote_control") != Some(false),
         task_events: worker.task_events,
         gossip: !worker.without_gossip,
         mingle: !worker.without_mingle,
         heartbeat: (!worker.without_heartbeat).then(|| every.unwrap_or(Duration::from_secs(2))),
-        report: crate::cli::monitoring::report(
-            &format!("celery:{}", report.celery.banner),
-            transport,
-            &report.results.uri,
-            &conf,
-        ),
-        conf,
+        report: report.bug_report.clone(),
+        conf: report.conf.clone(),
+        conf_with_defaults: report.conf_with_defaults.clone(),
     }
 }
 

@@ -239,6 +239,13 @@ pub enum About<'a> {
         /// With `worker_shutting_down`: which signal, how, and the exit status to come.
         shutting_down: Option<(&'a str, &'a str, u8)>,
     },
+    /// A command of remote control that is the app's own.
+    Command {
+        /// Its name.
+        method: &'a str,
+        /// Its arguments: JSON.
+        arguments: &'a str,
+    },
 }
 
 /// The head of a Reply record.
@@ -249,6 +256,12 @@ pub struct Reply {
     /// What is to become of the task's message, if the note was to settle that.
     #[serde(default)]
     pub verdict: Option<Verdict>,
+    /// What a command has answered: JSON.
+    #[serde(default)]
+    pub answer: Option<String>,
+    /// The commands that this one has main carry out: names, and arguments in JSON.
+    #[serde(default)]
+    pub orders: Vec<(String, String)>,
 }
 
 /// What is to become of a message.

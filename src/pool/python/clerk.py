@@ -14,10 +14,13 @@ from billiard import util as billiard_util
 from billiard.einfo import ExceptionInfo
 from celery import signals
 from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
+from celery.utils.collections import AttributeDict
 from celery.utils.log import get_logger
+from celery.worker.control import Panel
 from celery.worker.request import Request
 from kombu.message import Message
 from kombu.serialization import prepare_accept_content
+from kombu.utils.json import dumps
 
 from celeriac_child import HEADER, UP, Records, decoded, load_head
 
@@ -41,9 +44,7 @@ def live(host, worker, number, slots, notes, replies):
         note = load_head(head)
         reply = {"note": note["note"]}
         try:
-            verdict = clerk.see_to(note, body)
-            if verdict:
-                reply["verdict"] = verdict
+            reply.update(clerk.see_to(note, body))
         except BaseException as exc:
             logger.error("The clerk could not see to it that %s: %r", note, exc, exc_info=True)
         write(replies, REPLY, reply)
@@ -67,8 +68,10 @@ class Clerk:
         self.consumer = Consumer(worker)
 
     def see_to(self, note, record):
-        """Does what the note asks for; returns what is to become of the task's message, if that is settled here."""
-        return getattr(self, note["about"])(note, record)
+        """Does what the note asks for; returns what main is to know: what is to become of the task's message, if that
+        is settled here, or a command's answer."""
+        done = getattr(self, note["about"])(note, record)
+        return done if isinstance(done, dict) else {"verdict": done} if done else {}
 
     # Tasks.
 
@@ -137,6 +140,30 @@ class Clerk:
             delivery_info=job["delivery_info"], properties=properties, headers=job["headers"],
         ), job, body
 
+    # Remote control.
+
+    def command(self, note, _):
+        """A command of the app's own, with a state that has what Celery's has."""
+        method, orders = note["method"], self.consumer.orders
+        orders.clear()
+        try:
+            state = AttributeDict(app=self.app, hostname=self.consumer.hostname, consumer=self.consumer, tset=set)
+            handler = self.pool_restart if method == "pool_restart" else Panel.data[method]
+            answer = dumps(handler(state, **json.loads(note["arguments"])))
+        except Exception as exc:
+            logger.error("pidbox command error: %r", exc, exc_info=True)
+            answer = dumps({"error": repr(exc)})
+        return {"answer": answer, "orders": [(name, dumps(arguments)) for name, arguments in orders]}
+
+    def pool_restart(self, state, modules, **how):
+        """Main does it, if these modules can be imported at all."""
+        if not self.app.conf.worker_pool_restarts:
+            raise ValueError("Pool restarts not enabled")
+        for module in modules:
+            self.app.loader.import_task_module(module)
+        self.consumer.orders.append(("pool_restart", how))
+        return {"ok": "reload started"}
+
     # Signals.
 
     def signal(self, note, record):
@@ -183,13 +210,25 @@ class Unregistered:
 
 
 class Consumer:
-    """The sender of signals, of which a receiver may ask what it asks Celery's consumer."""
+    """The sender of signals and the consumer of commands, of which they may ask what they ask Celery's consumer.
+
+    What only main can do is noted in `orders`, and done when the command has ended."""
 
     def __init__(self, worker):
         self.app = worker.app
         self.hostname = worker.hostname
         self.controller = worker
         self.pid = os.getppid()
+        self.orders = []
+        connection = worker.app.connection_for_read()  # not connected: for what it knows of errors
+        self.connection_errors, self.channel_errors = connection.connection_errors, connection.channel_errors
+
+    def add_task_queue(self, queue, exchange=None, exchange_type=None, routing_key=None, **options):
+        arguments = {"queue": queue, "exchange": exchange, "exchange_type": exchange_type, "routing_key": routing_key}
+        self.orders.append(("add_consumer", arguments | options))
+
+    def cancel_task_queue(self, queue):
+        self.orders.append(("cancel_consumer", {"queue": queue}))
 
     def __repr__(self):
         return f"<Consumer: {self.hostname} (running)>"

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use crate::message::record::{self, About, Decoder, Kind, Note, Verdict};
+use crate::message::record::{self, About, Decoder, Kind, Note, Reply};
 use crate::pool::zygote::Zygote;
 use crate::sys::fd::{self, SharedFd};
 use crate::sys::pipe;
@@ -73,13 +73,8 @@ pub enum ClerkEvent {
     Started(SharedFd, SharedFd),
     /// It is gone: watch its files no longer.
     Gone,
-    /// A note was seen to.
-    Answered {
-        /// Its number, from [`Clerk::tell`].
-        note: u64,
-        /// What is to become of the message it was about, if it settles that.
-        verdict: Option<Verdict>,
-    },
+    /// A note was seen to; it has the number from [`Clerk::tell`].
+    Answered(Reply),
     /// A note was not seen to, or not to the end.
     Failed {
         /// Its number.
@@ -275,10 +270,7 @@ impl Clerk {
             self.notes.pop_front();
             self.written -= 1;
             self.deadline = Some(now + PATIENCE);
-            self.events.push_back(ClerkEvent::Answered {
-                note: reply.note,
-                verdict: reply.verdict,
-            });
+            self.events.push_back(ClerkEvent::Answered(reply));
         }
         false
     }

@@ -96,7 +96,9 @@ def of(worker):
         "control": control_commands(),
         "differences": list(differences(worker)),
         "shelve": shelve(worker),
-        "conf": plain(app.conf.table(with_defaults=False)),
+        "conf": configuration(app, False),
+        "conf_with_defaults": configuration(app, True),
+        "bug_report": app.bugreport(),
     }
 
 
@@ -125,6 +127,16 @@ def shelve(worker):
     except Exception as exc:
         sys.exit(f"Error: statedb: {path} cannot be read ({exc!r}): name another file, or move this one away")
     return {"files": [os.path.abspath(file) for file in files], "revoked": revoked, "clock": clock}
+
+
+def configuration(app, with_defaults):
+    """What `inspect conf` answers, as text: a setting may be infinite, which JSON does not know and Python writes."""
+    from types import SimpleNamespace
+
+    from celery.worker import control
+    from kombu.utils.json import dumps
+
+    return dumps(control.conf(SimpleNamespace(app=app), with_defaults=with_defaults))
 
 
 def plain(value):
@@ -228,7 +240,7 @@ def control_commands():
     from celery.worker import control
 
     return {
-        name: control.Panel.meta[name].type
+        name: getattr(control.Panel.meta.get(name), "type", "alias")
         for name, handler in control.Panel.data.items()
         if not handler.__module__.startswith("celery.")
     }

@@ -47,8 +47,12 @@ pub struct Report {
     pub differences: Vec<String>,
     /// What a state file of Celery's holds, if there is one.
     pub shelve: Option<Shelve>,
-    /// The app's settings that are not the default, passwords hidden (`inspect conf`).
-    pub conf: Map<String, Value>,
+    /// The app's settings that are not the default, passwords hidden (`inspect conf`): JSON, in Python's dialect.
+    pub conf: String,
+    /// All of them.
+    pub conf_with_defaults: String,
+    /// Celery's own bug report (`inspect report`).
+    pub bug_report: String,
 }
 
 /// The installed Celery.

@@ -6,7 +6,7 @@ use crate::message::json::{Field, Object, list, python_float};
 use crate::message::pidbox::{Arguments, Exception, is_true};
 use crate::sys::process;
 use crate::worker::events::mingle::GREETING;
-use crate::worker::{TaskOptions, Worker};
+use crate::worker::{Monitoring, TaskOptions, Worker};
 
 /// So many nodes answer one greeting, about: all know the same, and one answer would do.
 const ANSWERS: usize = 16;
@@ -29,8 +29,16 @@ fn clock_value(cx: &Worker) -> i64 {
 }
 
 /// The settings are what they were at the start: nothing changes them later.
-pub(super) fn conf(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
-    Ok(Reply::Json(cx.settings.monitoring.conf.clone()))
+pub(super) fn conf(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
+    let Monitoring {
+        conf,
+        conf_with_defaults,
+        ..
+    } = &cx.settings.monitoring;
+    let all = arguments.find("with_defaults").is_some_and(is_true);
+    Ok(Reply::Json(
+        if all { conf_with_defaults } else { conf }.clone(),
+    ))
 }
 
 pub(super) fn report(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
@@ -84,6 +92,12 @@ pub(super) fn registered(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> 
     let described = names.filter_map(|name| Some(describe(name, registry.options(name)?, &items)));
     let described: Vec<String> = described.collect();
     Ok(Reply::Json(list(&described)))
+}
+
+/// Whether main knows these attributes of a Python app's tasks as well; the others are the clerk's to tell.
+pub(super) fn are_known(items: &[String]) -> bool {
+    let known = ["name", "rate_limit", "acks_late"];
+    items.iter().all(|item| known.contains(&item.as_str()))
 }
 
 /// `name [rate_limit=10/m]`: the options asked for that have a value.

@@ -23,7 +23,7 @@ use super::refusals::CRITICAL;
 use super::settings::{Binding, Exchange, Queue};
 use crate::amqp::table::TableBuf;
 use crate::hub::Hub;
-use crate::message::json::Object;
+use crate::message::json::{Field, Object, Raw};
 use crate::message::pidbox::{self, Arguments, Exception, Request, RequestError};
 use crate::util::lamport::Lamport;
 
@@ -76,6 +76,28 @@ impl From<Object> for Reply {
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     pub(super) clock: Lamport,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    exchange: String,
+    routing_key: String,
+    ticket: Option<String>,
+    /// It would like to know how many nodes there are.
+    wants_nodes: bool,
+}
+
+impl Asker {
+    fn of(request: &Request<'_>, letter: &Letter) -> Option<Self> {
+        let reply_to = request.reply_to.as_ref()?;
+        Some(Self {
+            exchange: reply_to.exchange.clone().into_owned(),
+            routing_key: reply_to.routing_key.clone().into_owned(),
+            ticket: request.ticket.as_deref().map(str::to_owned),
+            wants_nodes: letter.asks_for_nodes,
+        })
+    }
 }
 
 /// The mailbox of a node, with Celery's flags.
@@ -159,7 +181,11 @@ impl Worker {
             return;
         }
         log::debug!("pidbox received method {}", request.method);
-        let answer = self.execute(&request, hub);
+        let asker = Asker::of(&request, letter);
+        if self.is_of_the_app(&request) {
+            return self.ask_clerk(&request, asker);
+        }
+        let answer = self.execute(&request.method, &request.arguments, hub);
         let json = match answer {
             Ok(Reply::Json(json)) => json,
             Ok(Reply::Silence) => return,
@@ -168,19 +194,48 @@ impl Worker {
                 exception.to_json()
             }
         };
-        self.reply(&request, letter.asks_for_nodes, &json);
+        self.answer(asker.as_ref(), &json);
     }
 
-    fn execute(&mut self, request: &Request<'_>, hub: &mut Hub<Self>) -> Answer {
-        let own = &self.settings.commands;
-        let own = own
-            .iter()
-            .find(|command| command.is_called(&request.method));
+    fn execute(&mut self, method: &str, arguments: &Arguments<'_>, hub: &mut Hub<Self>) -> Answer {
+        let own = self.settings.commands.iter();
         let command = own
-            .cloned()
-            .or_else(|| table::find(&request.method).cloned());
-        let command = command.ok_or_else(|| Exception::new("KeyError", &*request.method))?;
-        command.carry_out(self, hub, &request.arguments)
+            .chain(COMMANDS)
+            .find(|command| command.is_called(method));
+        let command = command.cloned();
+        let command = command.ok_or_else(|| Exception::new("KeyError", method))?;
+        command.carry_out(self, hub, arguments)
+    }
+
+    /// Whether a command is one that a Python app brings, or asks for what only Python knows.
+    fn is_of_the_app(&self, request: &Request<'_>) -> bool {
+        let method = &*request.method;
+        self.tasks.reporter.books.is_some()
+            && (self.settings.clerk_commands.contains(method)
+                || (method == "pool_restart" && request.arguments.given("modules").is_some())
+                || (["registered", "dump_tasks"].contains(&method)
+                    && !inspect::are_known(&request.arguments.texts("taskinfoitems"))))
+    }
+
+    fn ask_clerk(&mut self, request: &Request<'_>, asker: Option<Asker>) {
+        let mut arguments = Object::new();
+        for name in request.arguments.names() {
+            let value = request.arguments.find(name).unwrap_or(Raw::NULL);
+            arguments.push(name, Field::Json(value.text()));
+        }
+        if let Some(books) = &mut self.tasks.reporter.books {
+            books.command(&request.method, &arguments.into_json(), asker);
+        }
+    }
+
+    /// Carries out what a command of the app has asked main for.
+    pub(super) fn obey_orders(&mut self, orders: &[(String, String)], hub: &mut Hub<Self>) {
+        for (method, arguments) in orders {
+            let arguments = Raw::parse(arguments).map(Arguments::of).unwrap_or_default();
+            if let Err(exception) = self.execute(method, &arguments, hub) {
+                log::error!("pidbox command error: {exception}");
+            }
+        }
     }
 
     /// How many nodes there are, this one included, as far as gossip tells.
@@ -189,23 +244,26 @@ impl Worker {
         (gossip.is_consuming()).then(|| 1 + self.gossip.nodes().count() as i64)
     }
 
-    fn reply(&mut self, request: &Request<'_>, asked_for_nodes: bool, json: &str) {
-        let Some(reply_to) = &request.reply_to else {
+    /// Answers who has asked, if anybody waits.
+    pub(super) fn answer(&mut self, asker: Option<&Asker>, json: &str) {
+        let Some(asker) = asker else {
             return;
         };
         let mut headers = TableBuf::new();
         let clock = i64::try_from(self.mailbox.clock.forward()).unwrap_or(i64::MAX);
         // The keys are short, and a text of any length fits a table.
-        if let Some(ticket) = request.ticket.as_deref() {
+        if let Some(ticket) = asker.ticket.as_deref() {
             let _ = headers.insert("ticket", ticket);
         }
         let _ = headers.insert("clock", clock);
-        if asked_for_nodes && let Some(nodes) = self.known_nodes() {
+        if asker.wants_nodes
+            && let Some(nodes) = self.known_nodes()
+        {
             let _ = headers.insert(pidbox::NODES, nodes);
         }
         self.producer.notify(Notice {
-            exchange: reply_to.exchange.clone().into_owned(),
-            routing_key: reply_to.routing_key.clone().into_owned(),
+            exchange: asker.exchange.clone(),
+            routing_key: asker.routing_key.clone(),
             delivery_mode: 1,
             headers,
             body: pidbox::reply_body(&self.settings.node_name, json),

@@ -125,16 +125,15 @@ pub static COMMANDS: &[Command] = &[
         .words(&[("task_name", Text), ("soft", Number), ("hard", Number)]),
 ];
 
-/// The command of a name or an alias.
-pub(super) fn find(name: &str) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| command.is_called(name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::json::Raw;
     use crate::message::pidbox::Arguments;
+
+    fn find(name: &str) -> Option<&'static Command> {
+        COMMANDS.iter().find(|command| command.is_called(name))
+    }
 
     fn check(name: &str, arguments: &str) -> String {
         let arguments = Arguments::of(Raw::parse(arguments).unwrap());
