@@ -190,10 +190,13 @@ fn words(kind: &str) -> String {
     }
 }
 
-/// `str(datetime.fromtimestamp(seconds, timezone.utc))`
+/// `str(datetime.fromtimestamp(seconds, timezone.utc))`, which rounds the fraction alone, and half to even.
 fn time(seconds: f64) -> String {
-    let micros = (seconds * 1e6).round();
-    let Ok(at) = jiff::Timestamp::from_microsecond(micros as i64) else {
+    let fraction = (seconds.fract() * 1e6).round_ties_even() as i64;
+    let micros = (seconds.trunc() as i64)
+        .saturating_mul(1_000_000)
+        .saturating_add(fraction);
+    let Ok(at) = jiff::Timestamp::from_microsecond(micros) else {
         return seconds.to_string();
     };
     let at = jiff::tz::TimeZone::UTC.to_datetime(at);
@@ -237,6 +240,19 @@ mod tests {
             line(&mut dump, sent).contains("clock=16,"),
             "just before the 17 that comes next"
         );
+    }
+
+    /// As Python 3.11 prints them.
+    #[test]
+    fn times_are_rounded_as_pythons() {
+        for (seconds, shown) in [
+            (1795700735.7924965, "2026-11-26 13:45:35.792496+00:00"),
+            (1795700735.7924967, "2026-11-26 13:45:35.792497+00:00"),
+            (1795700735.0, "2026-11-26 13:45:35+00:00"),
+            (1795700735.9999998, "2026-11-26 13:45:36+00:00"),
+        ] {
+            assert_eq!(time(seconds), shown);
+        }
     }
 
     #[test]
