@@ -264,7 +264,7 @@ impl Scene {
     /// A count of the worker's.
     #[track_caller]
     pub(crate) fn count(&self, name: &str) -> f64 {
-        let consumer = &self.stats().more["consumer"];
+        let consumer = &self.stats().more["connections"];
         consumer[name].as_f64().expect("a number")
     }
 

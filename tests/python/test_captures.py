@@ -107,6 +107,8 @@ def assert_alike(ours: Any, theirs: Any, path: str) -> None:
         if set(theirs) in ({"ok"}, {"error"}) and not path.startswith("report"):
             assert ours == theirs, path
             return
+        if "stats" in path and path.count(".") == 0:
+            ours.pop("connections")  # what Celery has not, at the end
         if path.endswith(".total"):  # of the tasks that have run
             assert isinstance(ours, dict) and all(type(count) is int for count in ours.values()), path
             return

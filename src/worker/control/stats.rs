@@ -42,13 +42,14 @@ pub(super) fn stats(cx: &mut Worker, hub: &mut Hub<Worker>, _: &Arguments<'_>) -
         .push("broker", json_or_none(broker.as_deref()))
         .push("prefetch_count", i64::from(prefetch))
         .push("rusage", json_or_none(rusage().as_deref()))
-        // Celery has no such thing; its monitors read past what they do not know.
-        .push("consumer", Field::Json(&consumer(cx)));
+        // Celery has no such thing; its monitors read past what they do not know. Flower would take a key `consumer`
+        // for the form of Celery 3.
+        .push("connections", Field::Json(&connections(cx)));
     Ok(Reply::from(stats))
 }
 
 /// What has gone wrong with connections, and how long the worker was ever kept from looking at them.
-fn consumer(cx: &Worker) -> String {
+fn connections(cx: &Worker) -> String {
     let counts = cx.consumer.counts;
     let mut object = Object::new();
     object
