@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what the black-box tests, the demo and the whole-worker bench need: RabbitMQ, Redis, and a Python with
-# Celery and Django.
+# Celery, Django and Flower.
 #
 #   tests/setup.sh          installs what is missing; the last line of its output is the Python to use
 #
@@ -11,6 +11,7 @@ set -euo pipefail
 
 readonly CELERY_VERSION=5.7.0
 readonly PYTEST_VERSION=8.4.2
+readonly FLOWER_VERSION=2.2.0
 readonly DJANGO_VERSION=5.2.19
 readonly VENV="${CELERIAC_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/celeriac/venv-celery-$CELERY_VERSION}"
 readonly POLICY=/usr/sbin/policy-rc.d
@@ -77,16 +78,16 @@ install_packages() {
 
 install_python() {
     if "$VENV/bin/python" -c "
-import celery, django, pytest, redis, sqlalchemy
+import celery, django, flower, pytest, redis, sqlalchemy
 assert celery.__version__ == '$CELERY_VERSION'" 2>/dev/null; then
         say "Celery $CELERY_VERSION: there"
         return
     fi
-    say "installing Celery $CELERY_VERSION, Django and pytest into $VENV"
-    rm -rf "$VENV"
-    python3 -m venv "$VENV"
+    say "installing Celery $CELERY_VERSION, Django, Flower and pytest into $VENV"
+    "$VENV/bin/python" -c "" 2>/dev/null || { rm -rf "$VENV"; python3 -m venv "$VENV"; }
     "$VENV/bin/pip" --quiet --disable-pip-version-check install \
-        "celery[redis,sqlalchemy]==$CELERY_VERSION" "django==$DJANGO_VERSION" "pytest==$PYTEST_VERSION" >&2
+        "celery[redis,sqlalchemy]==$CELERY_VERSION" "django==$DJANGO_VERSION" "flower==$FLOWER_VERSION" \
+        "pytest==$PYTEST_VERSION" >&2
 }
 
 # One set-up at a time, also when several clones run their tests at once.
