@@ -15,7 +15,7 @@ use super::tasks::Tasks;
 use crate::hub::{Hub, Interest, Mode, Next};
 use crate::message::pidbox::Exception;
 use crate::message::record::{About, Verdict};
-use crate::pool::python::clerk::{Clerk, ClerkEvent};
+use crate::pool::python::clerk::{Clerk, ClerkEvent, Weight};
 use crate::sys::clock;
 use crate::sys::fd::SharedFd;
 use crate::sys::process::Pid;
@@ -61,22 +61,29 @@ impl Books {
             Ending::WorkerLost { text, last } => About::Lost { text, last: *last },
             Ending::Cancelled => About::Cancelled,
         };
-        let note = self.clerk.tell(about, &request.record, clock::now());
-        if let Some(key) = waits {
+        let note = self
+            .clerk
+            .tell(about, Weight::Result, &request.record, clock::now());
+        if let (Some(note), Some(key)) = (note, waits) {
             self.waiting.insert(note, key);
         }
     }
 
     /// Tells the clerk of something that nobody waits for.
-    pub(super) fn tell(&mut self, about: About<'_>, job: &[u8]) {
-        self.clerk.tell(about, job, clock::now());
+    pub(super) fn tell(&mut self, about: About<'_>, weight: Weight, body: &[u8]) {
+        self.clerk.tell(about, weight, body, clock::now());
+    }
+
+    /// Whether the clerk has so much to do that no tasks should be begun.
+    pub(super) fn is_congested(&self) -> bool {
+        self.clerk.is_congested()
     }
 
     /// Has the clerk carry out a command of the app's own, and remembers who has asked.
     pub(super) fn command(&mut self, method: &str, arguments: &str, asker: Option<Asker>) {
         let about = About::Command { method, arguments };
-        let note = self.clerk.tell(about, &[], clock::now());
-        self.asking.extend(asker.map(|asker| (note, asker)));
+        let note = self.clerk.tell(about, Weight::Once, &[], clock::now());
+        self.asking.extend(note.zip(asker));
     }
 
     /// Whether the clerk has seen to everything.
@@ -89,9 +96,9 @@ impl Books {
         self.clerk.stop();
     }
 
-    /// When something is due.
-    pub(super) fn deadline(&self) -> Option<std::time::Instant> {
-        self.clerk.deadline()
+    /// When something is due, with or without a zygote.
+    pub(super) fn deadline(&self, zygote: bool) -> Option<std::time::Instant> {
+        self.clerk.deadline(zygote)
     }
 }
 
@@ -136,7 +143,11 @@ impl Worker {
                 signal,
                 shutting_down,
             };
-            books.tell(about, &[]);
+            let weight = match signal {
+                "heartbeat_sent" => Weight::Passing,
+                _ => Weight::Once,
+            };
+            books.tell(about, weight, &[]);
         }
     }
 
@@ -153,6 +164,7 @@ impl Worker {
                         log::error!("clerk: cannot be started: {error}");
                     }
                 }
+                None if self.successor.is_expected() => {}
                 None => books.clerk.abandon(NO_ZYGOTE),
             }
         }
@@ -203,6 +215,10 @@ impl Worker {
                     let answer = reply.answer.as_deref().unwrap_or("null");
                     self.answer(asker.as_ref(), answer);
                 }
+                ClerkEvent::Dropped(count) => log::warn!(
+                    "clerk: the app's receivers of signals are slower than messages come: {count} calls of those of \
+                     task_received, task_rejected and heartbeat_sent were left out"
+                ),
                 ClerkEvent::Failed { note, reason } => {
                     log::error!("clerk: {reason}: what it was told last is not seen to");
                     let asker = books.asking.remove(&note);
@@ -211,6 +227,9 @@ impl Worker {
                     self.answer(asker.as_ref(), &answer);
                 }
             }
+        }
+        if any {
+            self.unpark(hub);
         }
         if any && self.blueprint.state() == crate::boot::State::Closing {
             self.advance(hub);

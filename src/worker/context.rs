@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::acks::Acks;
 use super::autoscale::Autoscale;
-use super::books::Books;
 use super::components::pool::PoolPart;
 use super::consumer::subscription::Purpose;
 use super::consumer::{self, Consumer, Letter, Wish};
@@ -163,7 +162,9 @@ impl Worker {
     pub(super) fn reap(&mut self, hub: &mut Hub<Self>) {
         while let Ok(Some((pid, exit))) = crate::sys::process::reap() {
             let pool = self.pool.pool.as_mut();
-            if !pool.is_some_and(|pool| pool.handle_exit(pid, exit, hub.now())) {
+            if !pool.is_some_and(|pool| pool.handle_exit(pid, exit, hub.now()))
+                && !self.handle_zygote_exit(pid, exit)
+            {
                 self.handle_clerk_exit(pid, hub);
             }
         }
@@ -182,9 +183,10 @@ impl Worker {
         submit(job, pool, tasks, &mut consumer.acks, producer, hub.now());
     }
 
-    /// Starts what was put aside while too many results waited for the broker.
-    fn unpark(&mut self, hub: &mut Hub<Self>) {
+    /// Starts what was put aside while too many results waited for the broker or the clerk.
+    pub(super) fn unpark(&mut self, hub: &mut Hub<Self>) {
         while !self.producer.is_congested()
+            && !self.tasks.reporter.is_congested()
             && let Some(job) = self.tasks.parked.pop_front()
         {
             self.submit(job, hub);
@@ -274,7 +276,9 @@ impl Worker {
                     }
                 };
                 match job {
-                    Some(job) if producer.is_congested() => tasks.parked.push_back(job),
+                    Some(job) if producer.is_congested() || tasks.reporter.is_congested() => {
+                        tasks.parked.push_back(job);
+                    }
                     Some(job) => submit(job, pool, tasks, acks, producer, now),
                     None => {}
                 }
@@ -367,6 +371,10 @@ impl Worker {
         let consuming = consumer.wire.sync(hub, consuming, Self::handle_consumer);
         let publishing = producer.link.registration();
         let publishing = producer.wire.sync(hub, publishing, Self::handle_producer);
+        let zygote = pool
+            .pool
+            .as_ref()
+            .is_some_and(|pool| pool.zygote().is_some());
         let deadlines = [
             consumer.deadline(),
             tasks.overdue.next_deadline(),
@@ -375,7 +383,7 @@ impl Worker {
             tasks.held.next_deadline(),
             tasks.due.next_deadline(),
             tasks.rates.next_deadline(now),
-            tasks.reporter.books.as_ref().and_then(Books::deadline),
+            tasks.reporter.deadline(zygote),
         ];
         alarm.sync(hub, earliest(deadlines), Self::handle_alarm);
         if let Err(error) = consuming.and(publishing) {

@@ -15,6 +15,7 @@ use crate::amqp::connection::Delivery;
 use crate::message::json::python_quoted;
 use crate::message::record::{self, About, DeliveryInfo, Verdict};
 use crate::message::task::{self, Moment, Refusal, TaskMessage};
+use crate::pool::python::clerk::Weight;
 use crate::pool::{Job, JobKey};
 use crate::sys::clock;
 use crate::util::slots::Key;
@@ -85,7 +86,7 @@ impl Tasks {
         if self.tells_of_received
             && let Some(books) = &mut self.reporter.books
         {
-            books.tell(About::Received, &job.record);
+            books.tell(About::Received, Weight::Passing, &job.record);
         }
         self.events.note(&task.id, || received(&task));
         match task.eta.as_ref().map(|eta| eta.at) {
@@ -119,13 +120,23 @@ impl Tasks {
             let key = self.requests.insert(request);
             return self.set_alarm(key, What::HandBack, after(now, pause));
         }
-        acks.settle_as(delivery.tag, verdict);
         let name = task.name.clone().into_owned();
         self.events.note(&task.id, || task_event::What::Failed {
             exception: format!("NotRegistered({})", python_quoted(&name)),
             traceback: String::new(),
         });
-        self.report(&request, &Ending::NotRegistered(name), None, producer);
+        let ending = Ending::NotRegistered(name);
+        if self.reporter.books.is_none() {
+            acks.settle_as(delivery.tag, verdict);
+            self.report(&request, &ending, None, producer);
+            return;
+        }
+        // A clerk may take its time. The broker gives no more of these than it may until then.
+        let key = self.requests.insert(request);
+        if let Some(request) = self.requests.get(key) {
+            self.reporter.report(request, &ending, Some(key), producer);
+        }
+        self.settle(key, 1, verdict, acks);
     }
 
     /// Why a task is not to be run, or not any more.

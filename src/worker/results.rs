@@ -2,7 +2,7 @@
 //!
 //! With `rpc://` a result is a message to the caller's reply queue. Without `reply_to` nobody waits for one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::producer::{Producer, Publication};
@@ -62,6 +62,16 @@ impl Reporter {
             backend,
             books: (backend == ResultBackend::App).then(Books::default),
         }
+    }
+
+    /// Whether so many results wait to be stored that no more should be made.
+    pub(super) fn is_congested(&self) -> bool {
+        self.books.as_ref().is_some_and(Books::is_congested)
+    }
+
+    /// When something of this is due, with or without a zygote.
+    pub(super) fn deadline(&self, zygote: bool) -> Option<Instant> {
+        self.books.as_ref()?.deadline(zygote)
     }
 
     /// Sends what became of a request, if anybody wants to know. Whether a message was sent.

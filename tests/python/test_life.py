@@ -91,6 +91,23 @@ def test_a_lost_zygote_has_a_successor_while_tasks_go_on(start):
     assert worker.stop() == 0
 
 
+def test_a_result_waits_for_the_next_zygote(start):
+    """A child is lost while there is no zygote, and so nobody who could make a clerk to store that."""
+    worker = start()
+    task_id = worker.client(f"print(started.delay({str(worker.folder / 'never')!r}).id)")
+    wait_until(lambda: f"[{task_id}] received" in worker.log, "the task to be received")
+    zygote = worker.zygote()
+    children = [child for child in worker.main.children() if child.pid != zygote.pid]
+    wait_until(lambda: "STARTED" in worker.client(f"print(app.AsyncResult({task_id!r}).state)"), "the task to start")
+    os.kill(zygote.pid, signal.SIGKILL)
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+    error = worker.client(f"r = app.AsyncResult({task_id!r}); r.get(timeout=20, propagate=False); print(repr(r.result))")
+    assert error.startswith("WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL)"), error
+    assert worker.client("print(add.delay(1, 2).get(timeout=20))") == "3"
+    assert worker.stop() == 0
+
+
 def test_nothing_outlives_main(start):
     worker = start()
     worker.client("killed.delay().get(timeout=20, propagate=False); print(0)")  # so that there is a clerk

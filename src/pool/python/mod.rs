@@ -156,6 +156,11 @@ impl Starting {
         })
     }
 
+    /// The interpreter's process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// The file to watch for reading.
     pub fn answer(&self) -> SharedFd {
         self.answer.clone()

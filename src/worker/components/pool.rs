@@ -61,6 +61,9 @@ impl Step<Worker> for Pool {
             .zygote
             .take()
             .ok_or_else(|| StepError::new("no zygote"))?;
+        if let Some(exit) = cx.first_zygote_ended() {
+            return Err(StepError::new(format!("the zygote exited with '{exit}'")));
+        }
         let settings = PoolSettings {
             concurrency: cx.settings.concurrency,
             max_tasks_per_child: cx.settings.max_tasks_per_child,

@@ -8,12 +8,20 @@
 //! raise, which the clerk logs, or hang, and then the clerk is killed after [`PATIENCE`] and replaced. Main never
 //! waits for it: it goes on with other things until the answer is there ([`ClerkEvent`]).
 //!
-//! Exactly one event comes for each note.
+//! Exactly one event comes for each note that was taken in. What a result depends on always is, and is told to a
+//! second clerk when the first dies over it ([`Weight`]); signals that come faster than a clerk can pass them on are
+//! dropped, and counted. While no clerk can be made notes wait; one that ends before it has answered anything is
+//! replaced ever more slowly.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
+
+mod notes;
+
+use notes::Notes;
+pub use notes::Weight;
 
 use crate::message::record::{self, About, Decoder, Kind, Note, Reply};
 use crate::pool::zygote::Zygote;
@@ -21,12 +29,13 @@ use crate::sys::fd::{self, SharedFd};
 use crate::sys::pipe;
 use crate::sys::process::Pid;
 use crate::sys::signal::{self, Signal};
+use crate::util::backoff::Backoff;
 
 /// How long a clerk may take for one note.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long after the start of a clerk the next may be started.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long after the start of a clerk the next may be started: the first time, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How much is read at once.
 const READ_SIZE: usize = 4096;
@@ -35,13 +44,8 @@ const READ_SIZE: usize = 4096;
 #[derive(Debug)]
 pub struct Clerk {
     life: Option<Life>,
-    /// Notes without an answer, oldest first.
-    notes: VecDeque<Letter>,
-    /// How many of them were written whole.
-    written: usize,
-    /// How much of the next was written.
-    sent: usize,
-    next_note: u64,
+    notes: Notes,
+    pauses: Backoff,
     /// Not before this may a clerk be started.
     start_at: Option<Instant>,
     /// When the clerk must have answered the oldest note.
@@ -57,12 +61,6 @@ struct Life {
     decoder: Decoder,
     /// Once it is up.
     pid: Option<Pid>,
-}
-
-#[derive(Debug)]
-struct Letter {
-    number: u64,
-    record: Vec<u8>,
 }
 
 /// What comes of a clerk.
@@ -82,6 +80,8 @@ pub enum ClerkEvent {
         /// Why.
         reason: &'static str,
     },
+    /// So many notes were dropped, because the clerk is too slow for them.
+    Dropped(u64),
 }
 
 impl Clerk {
@@ -89,10 +89,8 @@ impl Clerk {
     pub fn new() -> Self {
         Self {
             life: None,
-            notes: VecDeque::new(),
-            written: 0,
-            sent: 0,
-            next_note: 0,
+            notes: Notes::default(),
+            pauses: Backoff::new(PAUSES.0, PAUSES.0, PAUSES.1),
             start_at: None,
             deadline: None,
             events: VecDeque::new(),
@@ -111,7 +109,7 @@ impl Clerk {
     /// # Errors
     /// When it cannot be asked; it is to be asked again later.
     pub fn start(&mut self, zygote: &Zygote, now: Instant) -> io::Result<()> {
-        self.start_at = Some(now + PAUSE);
+        self.start_at = Some(now + self.pauses.next_delay());
         let (its_notes, notes) = pipe::pipe()?;
         let (replies, its_replies) = pipe::pipe()?;
         fd::set_nonblocking(&its_notes, false)?;
@@ -126,36 +124,41 @@ impl Clerk {
         let (notes, replies) = (life.notes.clone(), life.replies.clone());
         self.events.push_back(ClerkEvent::Started(notes, replies));
         self.life = Some(life);
-        (self.written, self.sent) = (0, 0);
         self.deadline = Some(now + PATIENCE);
         self.write();
         Ok(())
     }
 
-    /// Tells the clerk, about the task in the Job record `job` if that is not empty. Gives the note's number.
-    pub fn tell(&mut self, about: About<'_>, job: &[u8], now: Instant) -> u64 {
-        let number = self.next_note;
-        self.next_note += 1;
+    /// Tells the clerk, with `body` (the Job record of the task, if it is about one). Gives the note's number, unless
+    /// it is dropped.
+    pub fn tell(
+        &mut self,
+        about: About<'_>,
+        weight: Weight,
+        body: &[u8],
+        now: Instant,
+    ) -> Option<u64> {
+        let number = self.notes.next_number();
         let mut record = Vec::new();
         let note = Note {
             note: number,
             about,
         };
-        if let Err(error) = record::encode_note(&mut record, &note, job) {
+        if let Err(error) = record::encode_note(&mut record, &note, body) {
             log::error!("clerk: a note cannot be written: {error}");
             let reason = "it cannot be written";
             self.events.push_back(ClerkEvent::Failed {
                 note: number,
                 reason,
             });
-            return number;
+            return Some(number);
         }
         if self.notes.is_empty() {
             self.deadline = Some(now + PATIENCE);
         }
-        self.notes.push_back(Letter { number, record });
+        let taken = self.notes.push(number, weight, record);
         self.write();
-        number
+        taken.then_some(number)
     }
 
     /// Whether every note was answered.
@@ -163,12 +166,18 @@ impl Clerk {
         self.notes.is_empty() && self.events.is_empty()
     }
 
-    /// When to call [`handle_deadline`](Self::handle_deadline).
-    pub fn deadline(&self) -> Option<Instant> {
+    /// Whether so many notes wait that no more should be made.
+    pub fn is_congested(&self) -> bool {
+        self.notes.is_long()
+    }
+
+    /// When to call [`handle_deadline`](Self::handle_deadline). While there is no clerk that is when the next may be
+    /// [started](Self::start), which only makes sense while there is a zygote.
+    pub fn deadline(&self, zygote: bool) -> Option<Instant> {
         match (&self.life, self.notes.is_empty()) {
             (_, true) => None,
             (Some(_), false) => self.deadline,
-            (None, false) => self.start_at,
+            (None, false) => self.start_at.filter(|_| zygote),
         }
     }
 
@@ -204,10 +213,9 @@ impl Clerk {
 
     /// Gives up all notes: there is nobody who could make a clerk.
     pub fn abandon(&mut self, reason: &'static str) {
-        let notes = self.notes.drain(..).map(|letter| letter.number);
-        let failed = notes.map(|note| ClerkEvent::Failed { note, reason });
-        self.events.extend(failed);
-        (self.written, self.sent) = (0, 0);
+        while let Some(note) = self.notes.pop() {
+            self.events.push_back(ClerkEvent::Failed { note, reason });
+        }
     }
 
     /// Lets the clerk go; it ends when it has read this.
@@ -224,11 +232,15 @@ impl Clerk {
 
     fn write(&mut self) {
         let Some(life) = &self.life else { return };
-        while let Some(letter) = self.notes.get(self.written) {
-            let rest = letter.record.get(self.sent..).unwrap_or_default();
+        while let Some(rest) = self.notes.unsent() {
+            let whole = rest.len();
             match life.notes.write(rest) {
-                Ok(count) if count < rest.len() => return self.sent += count,
-                Ok(_) => (self.written, self.sent) = (self.written + 1, 0),
+                Ok(count) => {
+                    self.notes.sent(count);
+                    if count < whole {
+                        return;
+                    }
+                }
                 // A full pipe, or one that nobody reads any more, which the end of the other one tells.
                 Err(_) => return,
             }
@@ -261,33 +273,30 @@ impl Clerk {
                 life.pid = up.and_then(|up| Pid::new(up.pid.cast_signed()));
                 continue;
             }
-            let (Ok(reply), Some(letter)) = (record.reply(), self.notes.front()) else {
+            let Ok(reply) = record.reply() else {
                 return false;
             };
-            if reply.note != letter.number || self.written == 0 {
+            if !self.notes.answered(reply.note) {
                 return false;
             }
-            self.notes.pop_front();
-            self.written -= 1;
+            self.pauses.reset();
             self.deadline = Some(now + PATIENCE);
             self.events.push_back(ClerkEvent::Answered(reply));
+            let dropped = self.notes.take_dropped();
+            if dropped > 0 {
+                self.events.push_back(ClerkEvent::Dropped(dropped));
+            }
         }
         false
     }
 
-    /// The clerk is gone, and with it the note it was at.
+    /// The clerk is gone, and perhaps with it the note it was at.
     fn lose(&mut self, reason: &'static str) {
-        self.life = None;
+        let reached = self.life.take().is_some_and(|life| life.pid.is_some());
         self.events.push_back(ClerkEvent::Gone);
-        if self.written > 0
-            && let Some(letter) = self.notes.pop_front()
-        {
-            self.events.push_back(ClerkEvent::Failed {
-                note: letter.number,
-                reason,
-            });
+        if let Some(note) = self.notes.lost(reached) {
+            self.events.push_back(ClerkEvent::Failed { note, reason });
         }
-        (self.written, self.sent) = (0, 0);
     }
 }
 
@@ -296,3 +305,6 @@ impl Default for Clerk {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;
