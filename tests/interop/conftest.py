@@ -20,7 +20,7 @@ from harness import Client, Raw, Worker, celeriac_binary
 from rabbitmq import RabbitMQ
 
 
-# Seconds that no test may exceed.
+# Seconds that no test may exceed; a file may have its own TEST_LIMIT.
 TEST_LIMIT = 150
 
 
@@ -52,7 +52,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         raise AssertionError(f"{item.name} took longer than {TEST_LIMIT} s")
 
     previous = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(TEST_LIMIT)
+    signal.alarm(getattr(item.module, "TEST_LIMIT", TEST_LIMIT))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)
@@ -64,6 +64,22 @@ def broker() -> Iterator[RabbitMQ]:
     with RabbitMQ() as running:
         prepare(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def second_broker() -> Iterator[RabbitMQ]:
+    """A broker that the tests may stop. It waits four seconds for an acknowledgement."""
+    with RabbitMQ("[{rabbit, [{consumer_timeout, 4000}, {channel_tick_interval, 500}]}]") as running:
+        prepare(running)
+        yield running
+
+
+@pytest.fixture
+def fragile(second_broker: RabbitMQ) -> RabbitMQ:
+    """That broker, up."""
+    if second_broker.process is None:
+        second_broker.start()
+    return second_broker
 
 
 def prepare(broker: RabbitMQ, vhost: str = "/") -> None:

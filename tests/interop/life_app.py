@@ -16,6 +16,11 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_proc_alive_timeout=float(os.environ.get("LIFE_UP_TIMEOUT", 4)),
 )
+if os.environ.get("LIFE_QUEUE_TYPE"):
+    app.conf.update(
+        task_default_queue_type=os.environ["LIFE_QUEUE_TYPE"],
+        task_create_missing_queue_type=os.environ["LIFE_QUEUE_TYPE"],
+    )
 
 
 @app.task(name="life.add")

@@ -56,7 +56,8 @@ def scripts_directory() -> pathlib.Path:
 class RabbitMQ:
     """One broker process. ``stop`` and ``start`` may alternate: the port and the data stay."""
 
-    def __init__(self) -> None:
+    def __init__(self, advanced: str = "[]") -> None:
+        """`advanced` is what `advanced.config` holds, an Erlang term without its full stop."""
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="celeriac-rabbitmq-"))
         self.port = free_port()
         self.epmd_port = free_port()
@@ -66,9 +67,9 @@ class RabbitMQ:
         scripts = scripts_directory()
         self._server = str(scripts / "rabbitmq-server")
         self._control = str(scripts / "rabbitmqctl")
-        self._environment = self._make_environment(free_port())
+        self._environment = self._make_environment(free_port(), advanced)
 
-    def _make_environment(self, distribution_port: int) -> dict[str, str]:
+    def _make_environment(self, distribution_port: int, advanced: str) -> dict[str, str]:
         config = self.home / "rabbitmq.conf"
         config.write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
@@ -76,7 +77,7 @@ class RabbitMQ:
             "disk_free_limit.absolute = 50MB\n"
             "log.file.level = info\n"
         )
-        (self.home / "advanced.config").write_text("[].\n")
+        (self.home / "advanced.config").write_text(f"{advanced}.\n")
         (self.home / "enabled_plugins").write_text("[].\n")
         (self.home / "env.conf").write_text("")
         environment = {
@@ -160,6 +161,14 @@ class RabbitMQ:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self._forget()
+
+    def freeze(self) -> None:
+        """Stop it in its tracks: its sockets stay open, and nothing answers."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def _forget(self) -> None:
         self.process = None

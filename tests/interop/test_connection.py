@@ -6,28 +6,11 @@ import contextlib
 import re
 import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 
-from conftest import prepare
 from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
 from rabbitmq import RabbitMQ, free_port
-
-
-@pytest.fixture(scope="module")
-def second_broker() -> Iterator[RabbitMQ]:
-    with RabbitMQ() as running:
-        prepare(running)
-        yield running
-
-
-@pytest.fixture
-def fragile(second_broker: RabbitMQ) -> RabbitMQ:
-    """A broker that the tests of this file may stop."""
-    if second_broker.process is None:
-        second_broker.start()
-    return second_broker
 
 
 def test_a_restart_of_the_broker(make_worker, fragile: RabbitMQ, queue: str) -> None:
@@ -66,7 +49,7 @@ def test_what_was_sent_while_the_worker_was_away_is_served(make_worker, fragile:
 
 
 def test_a_task_runs_on_while_the_connection_is_lost(make_worker, broker: RabbitMQ, client: Client, queue: str) -> None:
-    """Only the worker's connections are closed; the client keeps its own, and gets its result over the new one."""
+    """T7.1: only the worker's connections are closed; the client keeps its own, and gets its result over the new one."""
     broker.control("add_user", queue, "secret")
     broker.control("set_permissions", queue, ".*", ".*", ".*")
     worker = make_worker(broker.url_of(user=queue, password="secret"), loglevel="DEBUG")
@@ -104,7 +87,7 @@ def test_what_has_not_begun_when_the_connection_is_lost_runs_once(
 def test_the_queue_is_deleted_under_the_worker(
     worker: Worker, client: Client, raw: Raw, broker: RabbitMQ, queue: str
 ) -> None:
-    """The broker cancels the consumer; the worker declares the queue again and consumes from it."""
+    """T1.4: the broker cancels the consumer; the worker declares the queue again and consumes from it."""
     assert client.call("demo.add", 2, 3) == 5
     raw.channel.queue_delete(queue)
     wait_until(lambda: queue in broker.control("list_queues", "name").splitlines(), "the queue declared again")
@@ -148,19 +131,11 @@ def test_a_wrong_password_is_said_and_ends_the_worker(make_worker, broker: Rabbi
     assert "wr0ng-passw0rd" not in worker.log + worker.output
 
 
-def test_a_wrong_vhost_is_named_and_does_not_spin(make_worker, broker: RabbitMQ, kind: str) -> None:
+@pytest.mark.celeriac("Celery tries on without a pause")
+def test_t23_a_wrong_vhost_is_said_and_ends_the_worker(make_worker, broker: RabbitMQ) -> None:
     worker = make_worker(broker.url_of(vhost="not there"), ready=False)
-    worker.wait_log(r"not there", timeout=20)
-    if kind == "celery":
-        return  # it retries without a pause
-    with elapsed() as since:
-        while worker.alive() and since() < 3:
-            with contextlib.suppress(AssertionError):
-                worker.wait(0.2)
-    attempts = len(re.findall(r"^\[.*not there", worker.log, re.MULTILINE))
-    assert attempts <= 4, worker.log
-    if not worker.alive():
-        assert worker.wait() == 1
+    assert worker.wait(30) == 1
+    assert len(re.findall(r"^\[.*not there", worker.log, re.MULTILINE)) == 1
 
 
 def test_a_vhost_of_any_name(make_worker, broker: RabbitMQ, queue: str) -> None:
@@ -177,7 +152,7 @@ def test_a_vhost_of_any_name(make_worker, broker: RabbitMQ, queue: str) -> None:
 
 
 @pytest.mark.celeriac("robust against what is not a broker at all")
-@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\x00\x00\x08\x00", b"\xff" * 4096, b""])
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4096, b""])
 def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(TIMEOUT)
@@ -191,6 +166,18 @@ def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> Non
         assert worker.alive()
         worker.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
+
+
+@pytest.mark.celeriac("Celery tries on for ever")
+def test_t23_a_server_of_another_protocol_ends_the_worker(make_worker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(TIMEOUT)
+        worker = make_worker(f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}//", ready=False)
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(b"AMQP\x00\x00\x08\x00")
+            assert worker.wait() == 1
+        assert "Unrecoverable error" in worker.log
 
 
 def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, queue: str, kind: str) -> None:

@@ -158,7 +158,10 @@ def text(value):
 
 def urls(connection):
     """The URLs of a connection, passwords included, in the order in which they are tried."""
-    return list(connection.alt or ()) or [connection.as_uri(include_password=True)]
+    own = connection.as_uri(include_password=True)
+    if connection.heartbeat:
+        own += f"?heartbeat={connection.heartbeat:g}"  # the one parameter that kombu takes from a URL and does not give back
+    return list(connection.alt or ()) or [own]
 
 
 def exchange(one):
