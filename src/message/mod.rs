@@ -14,7 +14,7 @@
 //! - [`properties`]: message properties outside a frame;
 //! - [`json`]: Python's JSON dialect, which all of these speak.
 
-mod base64;
+pub(crate) mod base64;
 pub mod body;
 pub mod event;
 #[doc(hidden)]

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::Worker;
 use super::acks::Acks;
 use super::control::Asker;
+use super::foreign::Foreign;
 use super::request::{Request, State};
 use super::results::Ending;
 use super::shutdown::Phase;
@@ -33,6 +34,8 @@ pub(super) struct Books {
     waiting: HashMap<u64, Key>,
     /// Who waits for the answer to a command.
     asking: HashMap<u64, Asker>,
+    /// Messages that the clerk reads.
+    decoding: HashMap<u64, Foreign>,
     /// The clerk's files in the Hub.
     files: Vec<Key>,
 }
@@ -84,6 +87,20 @@ impl Books {
         let about = About::Command { method, arguments };
         let note = self.clerk.tell(about, Weight::Once, &[], clock::now());
         self.asking.extend(note.zip(asker));
+    }
+
+    /// Has the clerk read a message; its record is `record`. False when it cannot be told.
+    pub(super) fn decode(&mut self, foreign: Foreign, record: &[u8]) -> bool {
+        let note = self
+            .clerk
+            .tell(About::Decode, Weight::Once, record, clock::now());
+        note.map(|note| self.decoding.insert(note, foreign))
+            .is_some()
+    }
+
+    /// The channel of tasks is gone, and with it what it has delivered.
+    pub(super) fn forget_unstarted(&mut self) {
+        self.decoding.clear();
     }
 
     /// Whether the clerk has seen to everything.
@@ -209,9 +226,13 @@ impl Worker {
                 ClerkEvent::Gone => unwatch(&mut books.files, hub),
                 ClerkEvent::Answered(reply) => {
                     let asker = books.asking.remove(&reply.note);
+                    let message = books.decoding.remove(&reply.note);
                     let acks = &mut self.consumer.acks;
                     self.tasks.noted(reply.note, reply.verdict, acks);
                     self.obey_orders(&reply.orders, hub);
+                    if let Some(message) = message {
+                        self.decoded(message, reply.answer.as_deref(), hub);
+                    }
                     let answer = reply.answer.as_deref().unwrap_or("null");
                     self.answer(asker.as_ref(), answer);
                 }
@@ -222,6 +243,9 @@ impl Worker {
                 ClerkEvent::Failed { note, reason } => {
                     log::error!("clerk: {reason}: what it was told last is not seen to");
                     let asker = books.asking.remove(&note);
+                    if let Some(message) = books.decoding.remove(&note) {
+                        self.decoded(message, None, hub);
+                    }
                     self.tasks.noted(note, None, &mut self.consumer.acks);
                     let answer = Exception::new("RuntimeError", reason).to_json();
                     self.answer(asker.as_ref(), &answer);

@@ -44,6 +44,7 @@ mod context;
 pub mod control;
 mod events;
 mod extensions;
+mod foreign;
 mod gather;
 mod leaving;
 mod limits;

@@ -39,14 +39,27 @@ impl Tasks {
         now: Instant,
     ) -> Option<Job> {
         acks.delivered(delivery.tag);
+        self.take_in(delivery, acks, producer, now)
+    }
+
+    /// The same for one that the broker has delivered before, and that only now can be read.
+    pub(super) fn take_in(
+        &mut self,
+        delivery: &Delivery<'_>,
+        acks: &mut Acks,
+        producer: &mut Producer,
+        now: Instant,
+    ) -> Option<Job> {
         if self.closing {
             acks.reject(delivery.tag, true);
             return None;
         }
         let task = match self.read(delivery) {
             Ok(task) => task,
+            Err(Refusal::Foreign) if self.decode(delivery) => return None,
             Err(refusal) => {
                 refusals::log_refusal(&refusal, delivery);
+                self.tell_of_rejected(&refusal, delivery);
                 acks.settle_as(delivery.tag, self.life.refusals.verdict(&refusal));
                 return None;
             }

@@ -222,6 +222,14 @@ impl Request {
         (!self.acknowledged).then_some(key)
     }
 
+    /// Whether a child has it, or had it.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(
+            self.state,
+            State::Running { .. } | State::Ending { .. } | State::Publishing { .. }
+        )
+    }
+
     /// Whether its time has passed.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| now > expires)

@@ -11,8 +11,9 @@ use super::settings::ResultBackend;
 use crate::amqp::table::TableBuf;
 use crate::message::headers::HeadersError;
 use crate::message::properties::MessageProperties;
-use crate::message::record::Publish;
+use crate::message::record::{About, Publish};
 use crate::message::result::{Exception, ResultMeta, State};
+use crate::pool::python::clerk::Weight;
 use crate::sys::clock;
 use crate::sys::process::Pid;
 use crate::util::slots::Key;
@@ -61,6 +62,15 @@ impl Reporter {
         Self {
             backend,
             books: (backend == ResultBackend::App).then(Books::default),
+        }
+    }
+
+    /// Tasks were revoked that have not begun here: a Python app's backend says so.
+    pub(super) fn flag(&mut self, ids: &[String]) {
+        if let Some(books) = &mut self.books
+            && !ids.is_empty()
+        {
+            books.tell(About::Flagged { ids }, Weight::Result, &[]);
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Tasks {
     pub(super) reporter: Reporter,
     /// The Python app listens to `task_received`.
     pub(super) tells_of_received: bool,
+    /// And to `task_rejected`.
+    pub(super) tells_of_rejected: bool,
     /// What the broker may deliver again.
     pub(super) recall: Recall,
     /// When it would lose patience.
@@ -129,6 +131,7 @@ impl Tasks {
             typical_record: 1024,
             reporter: Reporter::new(settings.results),
             tells_of_received: settings.listeners.contains("task_received"),
+            tells_of_rejected: settings.listeners.contains("task_rejected"),
             recall: Recall::default(),
             overdue: Overdue::new(settings),
             window: settings.prefetch_count().into(),

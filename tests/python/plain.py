@@ -242,6 +242,21 @@ def noted_signal(signal, sender, **kwargs):
     note(task_id, f"signal {signal.name} {sorted(set(kwargs) - {'signal'})}")
 
 
+if os.environ.get("STORY_RECEIVERS"):
+
+    @signals.task_received.connect
+    def noted_received(request, **kwargs):
+        note("received", f"{request.name} {request.id}")
+
+    @signals.task_rejected.connect
+    def noted_rejected(message, exc, **kwargs):
+        note("rejected", f"{message.headers.get('task')} {type(exc).__name__}")
+
+    @signals.heartbeat_sent.connect
+    def noted_heartbeat(sender, **kwargs):
+        note("heartbeats", type(sender).__name__)
+
+
 if os.environ.get("STORY_AGENT"):  # a monitoring agent that flushes at the end of a process, as sentry-sdk does
     from billiard.pool import Worker
 

@@ -148,6 +148,59 @@ def test_what_is_printed_and_logged_is_in_celerys_format(start):
     assert f"INFO/ForkPoolWorker-1] Task plain.talk[{task_id}] succeeded in" in worker.log
 
 
+RAW = """
+from kombu import Queue
+def send(body, headers, serializer="json"):
+    with app.connection_for_write() as connection, connection.Producer() as producer:
+        queue = app.conf.task_default_queue
+        producer.publish(body, exchange=queue, routing_key=queue, headers=headers, serializer=serializer)
+"""
+
+
+def test_signals_of_main_reach_their_receivers(start, tmp_path):
+    worker = start(STORY_RECEIVERS="yes")
+    worker.client(RAW + "send([1], {}); send([[1, 2], {}, {}], {'task': 'plain.add'})\nprint(0)")
+    task_id = worker.client("r = add.delay(1, 2); r.get(timeout=20); print(r.id)")
+    for name, lines in {
+        "received": [f"plain.add {task_id}"],
+        "rejected": ["None NoneType", "plain.add InvalidTaskError"],
+        "heartbeats": ["Heart"],
+    }.items():
+        path = tmp_path / name
+        wait_until(lambda: path.exists() and len(path.read_text().splitlines()) >= len(lines), f"notes of {name}")
+        assert path.read_text().splitlines()[:len(lines)] == lines
+    assert worker.stop() == 0
+
+
+def test_a_message_that_only_python_reads(start):
+    """Protocol 1, pickled: its task and id are in the body."""
+    worker = start()
+    code = """
+old = {"task": "plain.add", "id": "old-1", "args": (2,), "kwargs": {"y": 3}, "retries": 0}
+bare = {"task": "plain.request", "id": "old-2", "expires": None}
+send({"no": "task"}, {}, "pickle")
+send(old, {}, "pickle"); send(bare | {"args": (1, bytes([255])), "kwargs": {}, "eta": None}, {}, "pickle")
+results = [app.AsyncResult(id).get(timeout=20) for id in ("old-1", "old-2")]
+print(results[0], results[1]["task"])
+"""
+    assert worker.client(RAW + code) == "5 plain.request"
+    assert "Received and deleted unknown message" in worker.log
+    assert worker.stop() == 0
+
+
+def test_a_command_that_revokes_tells_the_backend(start):
+    worker = start()
+    code = """
+app.backend.store_result("elsewhere", None, "PROGRESS")
+app.control.revoke(["elsewhere", "nowhere"], reply=True, timeout=2)
+import time
+deadline = time.monotonic() + 10
+while app.AsyncResult("nowhere").state != "REVOKED" and time.monotonic() < deadline: time.sleep(0.05)
+print(app.AsyncResult("elsewhere").state, app.AsyncResult("nowhere").state)
+"""
+    assert worker.client(code) == "PROGRESS REVOKED"
+
+
 def test_beat_runs_beside_the_worker(start, tmp_path):
     worker = start("-B", "-s", str(tmp_path / "schedule"))
     notes = tmp_path / "beat"

@@ -239,6 +239,13 @@ pub enum About<'a> {
         /// With `worker_shutting_down`: which signal, how, and the exit status to come.
         shutting_down: Option<(&'a str, &'a str, u8)>,
     },
+    /// The message is one that main cannot read.
+    Decode,
+    /// Tasks were revoked that have not begun here: whoever asks the backend is to know.
+    Flagged {
+        /// Their ids.
+        ids: &'a [String],
+    },
     /// A command of remote control that is the app's own.
     Command {
         /// Its name.

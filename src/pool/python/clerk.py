@@ -5,6 +5,7 @@ own `Request` wherever there is one: results of tasks whose child is gone, hooks
 What the app's code raises is logged; what it hangs on main ends by ending this process.
 """
 
+import base64
 import inspect
 import json
 import os
@@ -12,14 +13,16 @@ import signal
 
 from billiard import util as billiard_util
 from billiard.einfo import ExceptionInfo
-from celery import signals
+from celery import signals, states
 from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
 from celery.utils.collections import AttributeDict
 from celery.utils.log import get_logger
+from celery.worker import strategy
 from celery.worker.control import Panel
 from celery.worker.request import Request
+from kombu.compression import decompress
 from kombu.message import Message
-from kombu.serialization import prepare_accept_content
+from kombu.serialization import dumps as encode, loads, prepare_accept_content, registry
 from kombu.utils.json import dumps
 
 from celeriac_child import HEADER, UP, Records, decoded, load_head
@@ -66,6 +69,7 @@ class Clerk:
         self.app = worker.app
         self.accept = prepare_accept_content(self.app.conf.accept_content)
         self.consumer = Consumer(worker)
+        self.heart = Heart()
 
     def see_to(self, note, record):
         """Does what the note asks for; returns what main is to know: what is to become of the task's message, if that
@@ -140,6 +144,39 @@ class Clerk:
             delivery_info=job["delivery_info"], properties=properties, headers=job["headers"],
         ), job, body
 
+    def decode(self, note, record):
+        """A message of protocol 1 that main cannot read, as one of protocol 2 with the body that it has then."""
+        message, job, body = self.message(record)
+        properties = job["properties"]
+        try:
+            compression = message.headers.get("compression")
+            payload = loads(
+                decompress(body, compression) if compression else body,
+                properties.get("content_type"), properties.get("content_encoding"), accept=self.accept)
+        except Exception as exc:
+            return {"answer": dumps({"error": repr(exc)})}
+        if not isinstance(payload, dict) or "task" not in payload:
+            return {"answer": "{}"}
+        convert = strategy.hybrid_to_proto2 if "args" in payload else strategy.proto1_to_proto2
+        contents, headers, _, _ = convert(message, payload)
+        serializer = registry.type_to_name[properties["content_type"]]
+        content_type, content_encoding, body = encode(tuple(contents), serializer=serializer)
+        body = body if isinstance(body, bytes) else body.encode()
+        headers = {name: value for name, value in headers.items() if name != "compression"}
+        return {"answer": dumps({
+            "headers": headers, "content_type": content_type, "content_encoding": content_encoding,
+            "body": base64.b64encode(body).decode()})}
+
+    def flagged(self, note, record):
+        """As Celery since 5.7: a task that another worker has begun, or that has ended, keeps its state."""
+        for task_id in note["ids"]:
+            try:
+                state = self.app.backend.get_state(task_id)
+                if state in (states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED):
+                    self.app.backend.mark_as_revoked(task_id, reason="revoked", store_result=True)
+            except Exception as exc:
+                logger.warning("Failed to mark task %s as revoked in backend: %s", task_id, exc)
+
     # Remote control.
 
     def command(self, note, _):
@@ -175,6 +212,8 @@ class Clerk:
         elif name == "worker_shutdown":
             sender = self.worker
             self.app.loader.shutdown_worker()
+        elif name == "heartbeat_sent":
+            sender = self.heart
         else:
             sender = self.consumer
         getattr(signals, name).send(sender=sender, **arguments)
@@ -207,6 +246,10 @@ class Unregistered:
         self.root_id = headers.get("root_id")
         self.correlation_id = properties.get("correlation_id")
         self.reply_to = properties.get("reply_to")
+
+
+class Heart:
+    """The sender of `heartbeat_sent`."""
 
 
 class Consumer:

@@ -124,6 +124,9 @@ impl Worker {
 
     /// The channel of tasks is gone, alone or with its connection: nothing of it runs that has not begun.
     fn forget_channel(&mut self) {
+        if let Some(books) = &mut self.tasks.reporter.books {
+            books.forget_unstarted();
+        }
         let forgotten = self.tasks.channel_lost(&mut self.consumer.acks);
         if let Some(pool) = &mut self.pool.pool {
             for job in forgotten {

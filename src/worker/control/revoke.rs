@@ -25,6 +25,12 @@ fn revoke_ids(cx: Cx<'_>, hub: Turn<'_>, arguments: &Arguments<'_>, terminate: b
     let mut ids = arguments.texts("task_id");
     ids.sort();
     ids.dedup();
+    let begun = |id: &&String| {
+        let mut requests = cx.tasks.requests();
+        requests.any(|request| request.id == **id && request.has_begun())
+    };
+    let flagged: Vec<String> = ids.iter().filter(|id| !begun(id)).cloned().collect();
+    cx.tasks.reporter.flag(&flagged);
     if !terminate {
         cx.revoke(&ids, None, hub);
         if !ids.is_empty() {

@@ -57,5 +57,6 @@ impl Worker {
             system,
         ];
         self.producer.events.worker(kind, &fields);
+        self.send_signal("heartbeat_sent");
     }
 }
