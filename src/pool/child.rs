@@ -1,7 +1,8 @@
 //! One child process, seen from main: the mechanism under the pool's policy.
 //!
-//! A child has one pid, one pair of pipes and one life, and at most one job. Its pipes are made with
-//! it and closed after its death, so nothing of one life can reach the next. Main's ends never block.
+//! A child has one pid, one pair of pipes and one life. Its pipes are made with it and closed after its
+//! death, so nothing of one life can reach the next. Main's ends never block. The pipe with the jobs keeps
+//! writes apart, and main has a reading end of it too: what the child has not read can be taken back.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,6 +30,8 @@ pub(super) struct Child {
     /// have rights that a child has given up, and will send signals to this process.
     pub pid: Option<Pid>,
     pub jobs: SharedFd,
+    /// The other end of `jobs`, as an open file of our own; without it nothing is given ahead.
+    unread: Option<SharedFd>,
     pub results: SharedFd,
     decoder: Decoder,
     /// When the child must have come up, taken its job or ended; looked at only in
@@ -74,7 +77,8 @@ pub(super) struct ChildEnds {
 impl Child {
     /// The pipes of a child that is yet to be made, and its ends of them.
     pub(super) fn new(name: ChildName, deadline: Instant) -> io::Result<(Self, ChildEnds)> {
-        let (child_jobs, jobs) = pipe::pipe()?;
+        let (child_jobs, jobs) = pipe::packets()?;
+        let unread = fd::open_again(&child_jobs).ok().map(SharedFd::new);
         let (results, child_results) = pipe::pipe()?;
         // The two ends of a pipe are two open files, so this does not concern ours.
         fd::set_nonblocking(&child_jobs, false)?;
@@ -83,6 +87,7 @@ impl Child {
             name,
             pid: None,
             jobs: SharedFd::new(jobs),
+            unread,
             results: SharedFd::new(results),
             decoder: Decoder::new(),
             deadline: Some(deadline),
@@ -118,10 +123,24 @@ impl Child {
         count > 0
     }
 
-    /// Whether the child cannot have begun the job, for part of it has not reached it: the job pipe
-    /// carries one record at a time.
-    pub(super) fn has_not_begun(&self, job: &Running) -> bool {
-        job.sent < job.length || self.jobs.pending().is_ok_and(|unread| unread > 0)
+    /// Whether the child cannot have begun the job, for part of it has not reached it: there is more in the pipe
+    /// than the `ahead` octets of the jobs behind it.
+    pub(super) fn has_not_begun(&self, job: &Running, ahead: usize) -> bool {
+        job.sent < job.length || self.jobs.pending().is_ok_and(|unread| unread > ahead)
+    }
+
+    /// Whether what lies in its pipe can be taken back.
+    pub(super) fn gives_back(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// Takes up to `most` packets that the child has not read out of its pipe; says how many there were.
+    pub(super) fn take_packets(&self, most: usize) -> usize {
+        let Some(unread) = &self.unread else { return 0 };
+        let mut packet = [0; pipe::PACKET];
+        (0..most)
+            .take_while(|_| unread.read(&mut packet).is_ok_and(|count| count > 0))
+            .count()
     }
 
     /// Reads once, and takes in what came. `None`: the pipe is empty, or not listened to; `Some(0)`: its
@@ -190,10 +209,30 @@ impl Running {
         }
     }
 
+    /// Whether its record is one packet, which the child has either read or not.
+    pub(super) fn is_a_packet(&self) -> bool {
+        self.length <= pipe::PACKET
+    }
+
+    /// How much of it has been written to the child it is with now.
+    pub(super) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Whether that is all of it.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent == self.length
+    }
+
+    /// It is written from its beginning, for it is with another child now.
+    pub(super) fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
     /// Makes it ready for another child, now that this one has not begun it. False when it may not
     /// go to another, because it is to be killed, or cannot, because its record was let go.
     pub(super) fn start_over(&mut self) -> bool {
-        self.sent = 0;
+        self.rewind();
         !self.killed && self.record.len() == self.length
     }
 

@@ -1,10 +1,11 @@
 //! The body of the fuzz target `scheduler`: a world of children that do anything in any order, and a
 //! second bookkeeping of what each job and child is doing. The unit tests run it on random input too.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use super::ahead;
 use super::scheduler::{Policy, Scheduler};
 use crate::sys::clock;
 use crate::util::slots::Key;
@@ -39,7 +40,7 @@ pub fn fuzz_scheduler(data: &[u8]) {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Whereabouts {
     Waiting,
-    With(Key),
+    Given,
     Over,
 }
 
@@ -53,6 +54,11 @@ struct World {
     jobs: Vec<Whereabouts>,
     /// The jobs that wait, in the order in which they must be given out.
     queue: VecDeque<usize>,
+    /// The jobs each child has, in the order in which it runs them.
+    given: HashMap<Key, VecDeque<usize>>,
+    /// How many jobs each child has done.
+    completed: HashMap<Key, usize>,
+    most: Option<usize>,
     stopped: Vec<Key>,
     doomed: Vec<Key>,
     closed: bool,
@@ -70,6 +76,9 @@ impl World {
             alive: Vec::new(),
             jobs: Vec::new(),
             queue: VecDeque::new(),
+            given: HashMap::new(),
+            completed: HashMap::new(),
+            most: max_tasks_per_child.map(|most| most.get() as usize),
             stopped: Vec::new(),
             doomed: Vec::new(),
             closed: false,
@@ -81,7 +90,7 @@ impl World {
             .children
             .get(argument % self.children.len().max(1))
             .copied();
-        match (operation % 12, child) {
+        match (operation % 13, child) {
             (0..=2, _) => self.submit(),
             (3, Some(child)) => {
                 self.scheduler.up(child);
@@ -89,7 +98,8 @@ impl World {
             (4 | 5, Some(child)) => self.done(child),
             (6, Some(child)) => {
                 // Of a job that never was: nothing may come of it.
-                assert_eq!(self.scheduler.done(child, |job| *job == usize::MAX), None);
+                let never = |job: &usize| *job == usize::MAX;
+                assert_eq!(self.scheduler.done(child, never, self.now), None);
             }
             (7, Some(child)) => self.exit(child, argument.is_multiple_of(2)),
             (8, Some(child)) => {
@@ -100,6 +110,7 @@ impl World {
             (10, _) => self.scheduler.resize(argument % 8),
             (11, _) if argument == 0 => self.close(),
             (11, _) if argument == 1 => self.scheduler.not_added(self.now),
+            (12, Some(child)) => self.take_back(child, argument % 6),
             (11, _) => self.now += Duration::from_millis(argument as u64 * 300),
             _ => {}
         }
@@ -119,22 +130,22 @@ impl World {
 
     fn done(&mut self, child: Key) {
         let expected = self.job_of(child);
-        assert_eq!(
-            self.scheduler.done(child, |job| Some(*job) == expected),
-            expected
-        );
+        let is_it = |job: &usize| Some(*job) == expected;
+        assert_eq!(self.scheduler.done(child, is_it, self.now), expected);
         if let Some(job) = expected {
+            self.given.entry(child).or_default().pop_front();
+            *self.completed.entry(child).or_default() += 1;
             self.over(job);
         }
     }
 
     fn exit(&mut self, child: Key, again: bool) {
-        let had = self.job_of(child);
+        let mut had = self.given.remove(&child).unwrap_or_default();
         let departed = self.scheduler.exited(child, again, self.now);
         assert_eq!(departed.is_some(), self.alive.contains(&child));
         self.alive.retain(|key| *key != child);
         let Some(departed) = departed else { return };
-        match (had, departed.job) {
+        match (had.pop_front(), departed.job) {
             (Some(job), Some(returned)) => {
                 assert!(job == returned && (!again || self.closed));
                 self.over(job);
@@ -148,6 +159,23 @@ impl World {
                 self.queue.push_front(job);
             }
             (None, returned) => assert_eq!(returned, None),
+        }
+        assert_eq!(departed.ahead, had);
+        had.into_iter().for_each(|job| self.over(job));
+    }
+
+    fn take_back(&mut self, child: Key, count: usize) {
+        let returned = self.scheduler.take_back(child, count);
+        let given = self.given.entry(child).or_default();
+        let taken = Vec::from(given.split_off(given.len().saturating_sub(count)));
+        if self.closed {
+            assert_eq!(returned, taken);
+            return taken.into_iter().for_each(|job| self.over(job));
+        }
+        assert_eq!(returned, [0; 0]);
+        for job in taken.into_iter().rev() {
+            self.jobs[job] = Whereabouts::Waiting;
+            self.queue.push_front(job);
         }
     }
 
@@ -180,15 +208,34 @@ impl World {
             assert!(self.alive.contains(&child), "told to stop after its death");
             self.stopped.push(child);
         }
-        while let Some(child) = self.scheduler.assign() {
-            let job = *self.scheduler.job(child).expect("assigned without a job");
-            assert!(
-                !self.closed && !self.stopped.contains(&child) && !self.doomed.contains(&child)
-            );
-            assert_eq!(self.queue.pop_front(), Some(job), "out of turn");
-            assert_eq!(self.jobs[job], Whereabouts::Waiting);
-            self.jobs[job] = Whereabouts::With(child);
+        while let Some(child) = self.scheduler.assign(self.now) {
+            assert_eq!(self.job_of(child), None, "assigned to a busy child");
+            self.give(child);
         }
+        while let Some(child) = self.scheduler.assign_ahead(|()| true, |_| true) {
+            assert!(
+                self.job_of(child).is_some(),
+                "ahead of a child without a job"
+            );
+            self.give(child);
+        }
+    }
+
+    /// The child was given the job whose turn it was.
+    fn give(&mut self, child: Key) {
+        assert!(!self.closed && !self.stopped.contains(&child) && !self.doomed.contains(&child));
+        let job = self.queue.pop_front().expect("a job out of nowhere");
+        assert_eq!(self.jobs[job], Whereabouts::Waiting);
+        self.jobs[job] = Whereabouts::Given;
+        let given = self.given.entry(child).or_default();
+        given.push_back(job);
+        assert!(given.len() <= 1 + ahead::MOST);
+        let completed = self.completed.get(&child).copied().unwrap_or(0);
+        let planned = completed + given.len();
+        assert!(
+            self.most.is_none_or(|most| planned <= most),
+            "more jobs than it may do"
+        );
     }
 
     fn check(&mut self) {
@@ -201,8 +248,16 @@ impl World {
         assert_eq!(self.scheduler.next_to_stop(), None);
         for (child, (), job) in self.scheduler.children() {
             assert!(self.alive.contains(&child));
-            assert_eq!(job.copied(), self.job_of(child));
+            let has = job.into_iter().chain(self.scheduler.jobs_ahead(child));
+            let given = self.given.get(&child).into_iter().flatten();
+            assert!(has.eq(given), "out of turn");
         }
+        let given: usize = self.given.values().map(VecDeque::len).sum();
+        let (children, ahead) = (self.scheduler.children(), self.scheduler.ahead());
+        assert_eq!(
+            children.filter(|(.., job)| job.is_some()).count() + ahead,
+            given
+        );
         let missing = self.scheduler.deadline().is_some();
         assert!(!missing || self.scheduler.deadline() > Some(self.now));
         let enough = missing || self.alive.len() >= self.scheduler.target();
@@ -224,9 +279,7 @@ impl World {
     }
 
     fn job_of(&self, child: Key) -> Option<usize> {
-        self.jobs
-            .iter()
-            .position(|job| *job == Whereabouts::With(child))
+        self.given.get(&child)?.front().copied()
     }
 
     /// The law: once, and only once.

@@ -1,4 +1,5 @@
-//! The pool: child processes that run the tasks, one job each at a time.
+//! The pool: child processes that run the tasks, one job each at a time. (A child whose jobs are very short has
+//! a few more in its pipe; see `ahead`.)
 //!
 //! Main starts a [`zygote`] before it opens anything, and never forks again: the zygote makes the
 //! children, main adopts them. Each child has two pipes for its whole life, one for its jobs and one for
@@ -69,6 +70,7 @@
 //! What it does not do: time limits, acknowledgements, results. The [`worker`](crate::worker) decides
 //! those, and calls [`Pool::signal_job`] and [`Pool::kill_job`].
 
+mod ahead;
 mod child;
 mod event;
 #[doc(hidden)]
@@ -226,6 +228,9 @@ impl Pool {
     /// Takes back a job that no child was given yet; it finishes as [`Finish::NotStarted`]. False when
     /// there is none of that key waiting.
     pub fn cancel(&mut self, key: JobKey) -> bool {
+        if let Some(child) = self.scheduler.holder(|job| job.key == key) {
+            self.take_back(child);
+        }
         let cancelled = self.scheduler.cancel(|job| job.key == key);
         cancelled
             .map(|job| self.finish(job.key, Finish::NotStarted))
@@ -268,6 +273,7 @@ impl Pool {
     /// or it is on its way out already.
     pub fn replace_child(&mut self, name: ChildName, now: Instant) -> bool {
         let child = self.child_named(name);
+        child.map(|child| self.take_back(child));
         let replaced = child.is_some_and(|child| self.scheduler.replace(child));
         self.advance(now);
         replaced
@@ -275,6 +281,7 @@ impl Pool {
 
     /// Sets how many children there should be. Surplus children stop once they are idle.
     pub fn resize(&mut self, concurrency: usize, now: Instant) {
+        self.take_all_back();
         self.scheduler.resize(concurrency);
         self.advance(now);
     }
@@ -282,6 +289,7 @@ impl Pool {
     /// Warm shutdown: no new jobs; those that run may finish; those that wait finish as
     /// [`Finish::NotStarted`]; idle children stop. [`PoolEvent::Closed`] comes when the last is gone.
     pub fn close(&mut self, now: Instant) {
+        self.take_all_back();
         for job in self.scheduler.close() {
             self.finish(job.key, Finish::NotStarted);
         }
@@ -328,7 +336,7 @@ impl Pool {
                 Progress::Drained
             }
             PoolSource::Jobs(child) => {
-                self.write_job(child, now);
+                self.write_jobs(child, now);
                 Progress::Drained
             }
             PoolSource::Results(child) => self.hear_child(child, TURN, now),
@@ -398,7 +406,7 @@ impl Pool {
 
     /// Whether jobs wait for a child.
     pub fn has_waiting(&self) -> bool {
-        self.scheduler.waiting() > 0
+        self.scheduler.waiting() + self.scheduler.ahead() > 0
     }
 
     /// The pool in numbers.
@@ -406,7 +414,7 @@ impl Pool {
         PoolStats {
             concurrency: self.scheduler.target(),
             idle: self.scheduler.idle(),
-            waiting: self.scheduler.waiting(),
+            waiting: self.scheduler.waiting() + self.scheduler.ahead(),
             submitted: self.jobs,
             failed_starts: self.scheduler.failed_starts(),
             strays: self.scheduler.strays(),

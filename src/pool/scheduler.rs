@@ -10,8 +10,9 @@
 //! `exited`, `cancel` and `close` moves it out again. What remains to be tested, and is
 //! by model and by fuzzing, is that it does come out.
 //!
-//! Assignment is Celery's `fair`: a child has at most one job; the others wait here, first come, first
-//! served. Of several idle children the one that worked last is taken, for its caches are warm.
+//! Assignment is Celery's `fair`: jobs wait here, first come, first served, until a child is idle. Of several
+//! idle children the one that worked last is taken, for its caches are warm. Only a child whose jobs are very
+//! short has some [`ahead`](super::ahead) of time, and they can be taken back.
 //!
 //! ```text
 //!            up            assign
@@ -28,6 +29,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use super::ahead;
 use crate::util::slots::{Key, Slots};
 
 /// How long to wait after the first child that died without work; doubles with each further one.
@@ -66,21 +68,25 @@ impl Policy {
 /// Children of type `P` and jobs of type `J`; see the [module page](self).
 #[derive(Debug)]
 pub struct Scheduler<P, J> {
-    children: Slots<Member<P, J>>,
+    pub(super) children: Slots<Member<P, J>>,
     /// Jobs no child has been given yet, oldest first.
-    waiting: VecDeque<J>,
+    pub(super) waiting: VecDeque<J>,
     /// Exactly the children in [`State::Idle`], the one that worked last at the end.
-    idle: Vec<Key>,
+    pub(super) idle: Vec<Key>,
+    /// Children that may be given jobs ahead, each once; whether one still may is seen when it is its turn.
+    pub(super) roomy: VecDeque<Key>,
+    /// How many jobs children have ahead, in all.
+    pub(super) ahead: usize,
     /// Exactly the children in [`State::Retiring`].
     retiring: Vec<Key>,
     /// How many children are `counted`.
-    counted: usize,
+    pub(super) counted: usize,
     /// How many children have a job and are not being killed.
     busy: usize,
     /// How many children were made so far.
     made: u32,
-    policy: Policy,
-    phase: Phase,
+    pub(super) policy: Policy,
+    pub(super) phase: Phase,
     /// No child is made before this instant, because the last ones died without doing any work.
     not_before: Option<Instant>,
     failed_starts: u32,
@@ -88,22 +94,30 @@ pub struct Scheduler<P, J> {
 }
 
 #[derive(Debug)]
-struct Member<P, J> {
-    process: P,
-    state: State<J>,
+pub(super) struct Member<P, J> {
+    pub(super) process: P,
+    pub(super) state: State<J>,
+    /// The jobs it was given ahead, in the order in which it will run them; none unless it is busy.
+    pub(super) ahead: VecDeque<J>,
+    /// Whether its last job was short.
+    pub(super) swift: bool,
+    /// When its current job became its current job.
+    pub(super) since: Instant,
+    /// Whether it is in `roomy`.
+    pub(super) listed: bool,
     /// Whether it stands for one of the `target` children: false once it is on its way out.
-    counted: bool,
+    pub(super) counted: bool,
     /// Jobs it has done.
-    completed: u32,
+    pub(super) completed: u32,
     /// After so many jobs it goes if no other child is coming up; see [`Policy::max_tasks_per_child`].
-    share: u32,
+    pub(super) share: u32,
     /// Whether it is being killed.
     doomed: bool,
     made: Instant,
 }
 
 #[derive(Debug)]
-enum State<J> {
+pub(super) enum State<J> {
     /// Made, and has not said yet that it is up.
     Starting,
     /// Waits for a job.
@@ -117,7 +131,7 @@ enum State<J> {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Phase {
+pub(super) enum Phase {
     Running,
     /// No new jobs; what runs may finish.
     Closing,
@@ -130,6 +144,17 @@ pub struct Departed<P, J> {
     pub process: P,
     /// Its job, unless it had none or the job waits for another child now.
     pub job: Option<J>,
+    /// The jobs it still had ahead: it may have begun them.
+    pub ahead: VecDeque<J>,
+}
+
+impl<J> State<J> {
+    fn job(self) -> Option<J> {
+        match self {
+            Self::Busy(job) => Some(job),
+            _ => None,
+        }
+    }
 }
 
 impl<P, J> Scheduler<P, J> {
@@ -139,6 +164,8 @@ impl<P, J> Scheduler<P, J> {
             children: Slots::new(),
             waiting: VecDeque::new(),
             idle: Vec::new(),
+            roomy: VecDeque::new(),
+            ahead: 0,
             retiring: Vec::new(),
             counted: 0,
             busy: 0,
@@ -190,6 +217,10 @@ impl<P, J> Scheduler<P, J> {
         self.children.insert(Member {
             process,
             state: State::Starting,
+            ahead: VecDeque::new(),
+            swift: false,
+            since: now,
+            listed: false,
             counted: true,
             completed: 0,
             share,
@@ -216,7 +247,7 @@ impl<P, J> Scheduler<P, J> {
 
     /// Gives the oldest waiting job to an idle child; the caller writes it. No more children have jobs than there should
     /// be children: one that comes up before the one it replaces has done its last job waits for that.
-    pub fn assign(&mut self) -> Option<Key> {
+    pub fn assign(&mut self, now: Instant) -> Option<Key> {
         let none = self.waiting.is_empty() || self.busy >= self.policy.target;
         if self.phase != Phase::Running || none {
             return None;
@@ -224,33 +255,41 @@ impl<P, J> Scheduler<P, J> {
         let child = self.idle.pop()?;
         let member = self.children.get_mut(child)?;
         member.state = State::Busy(self.waiting.pop_front()?);
+        member.since = now;
         self.busy += 1;
+        self.enlist(child);
         Some(child)
     }
 
     /// The child answered for a job that satisfies `is_it`. `None`, and counted as a stray, when that is
-    /// not the job it has.
-    pub fn done(&mut self, child: Key, is_it: impl FnOnce(&J) -> bool) -> Option<J> {
+    /// not the job it has. Its next job is the first it had ahead, if any: see [`job`](Self::job).
+    pub fn done(&mut self, child: Key, is_it: impl FnOnce(&J) -> bool, now: Instant) -> Option<J> {
         if !self.job(child).is_some_and(is_it) {
             self.strays += 1;
             return None;
         }
         self.sound_child();
-        self.rest(child)
+        let member = self.children.get_mut(child)?;
+        member.completed = member.completed.saturating_add(1);
+        member.swift = now.saturating_duration_since(member.since) <= ahead::SHORT;
+        member.since = now;
+        match member.ahead.pop_front() {
+            None => self.rest(child),
+            Some(next) => {
+                self.ahead -= 1;
+                let done = std::mem::replace(&mut member.state, State::Busy(next));
+                self.enlist(child);
+                done.job()
+            }
+        }
     }
 
     /// The child has nothing to do: it is idle, or on its way out when it has outlived its use. Moves out
     /// the job it had.
-    fn rest(&mut self, child: Key) -> Option<J> {
+    pub(super) fn rest(&mut self, child: Key) -> Option<J> {
         let member = self.children.get_mut(child)?;
-        let job = match std::mem::replace(&mut member.state, State::Idle) {
-            State::Busy(job) => {
-                member.completed = member.completed.saturating_add(1);
-                self.busy -= usize::from(!member.doomed);
-                Some(job)
-            }
-            _ => None,
-        };
+        let job = std::mem::replace(&mut member.state, State::Idle).job();
+        self.busy -= usize::from(job.is_some() && !member.doomed);
         let (completed, share) = (member.completed, member.share);
         let surplus = !member.counted || self.counted > self.policy.target;
         let most = self.policy.max_tasks_per_child;
@@ -316,12 +355,13 @@ impl<P, J> Scheduler<P, J> {
                 self.waiting.push_front(job);
                 None
             }
-            State::Busy(job) => Some(job),
-            _ => None,
+            state => state.job(),
         };
+        self.ahead -= member.ahead.len();
         Some(Departed {
             process: member.process,
             job,
+            ahead: member.ahead,
         })
     }
 
@@ -382,6 +422,7 @@ impl<P, J> Scheduler<P, J> {
 
     /// Strikes the child off the lists and off the count; says whether it had counted until now.
     fn withdraw(&mut self, child: Key) -> bool {
+        self.roomy.retain(|key| *key != child);
         self.idle.retain(|key| *key != child);
         self.retiring.retain(|key| *key != child);
         let Some(member) = self.children.get_mut(child) else {

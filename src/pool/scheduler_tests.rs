@@ -34,12 +34,16 @@ fn jobs_go_out_in_order_and_to_the_child_that_worked_last() {
         scheduler.submit(job).unwrap();
     }
     assert_eq!(
-        (scheduler.assign(), scheduler.assign(), scheduler.assign()),
+        (
+            scheduler.assign(clock::now()),
+            scheduler.assign(clock::now()),
+            scheduler.assign(clock::now())
+        ),
         (Some(b), Some(a), None)
     );
     assert_eq!((scheduler.job(b), scheduler.job(a)), (Some(&0), Some(&1)));
-    assert_eq!(scheduler.done(a, |job| *job == 1), Some(1));
-    assert_eq!(scheduler.assign(), Some(a));
+    assert_eq!(scheduler.done(a, |job| *job == 1, clock::now()), Some(1));
+    assert_eq!(scheduler.assign(clock::now()), Some(a));
     assert_eq!(scheduler.job(a), Some(&2));
 }
 
@@ -48,11 +52,14 @@ fn an_answer_for_another_job_is_counted_and_changes_nothing() {
     let (mut scheduler, _) = scheduler(1);
     let child = add_up(&mut scheduler, "a");
     scheduler.submit(7).unwrap();
-    assert_eq!(scheduler.done(child, |job| *job == 7), None); // not yet given out
-    assert_eq!(scheduler.assign(), Some(child));
-    assert_eq!(scheduler.done(child, |job| *job == 8), None);
-    assert_eq!(scheduler.done(child, |job| *job == 7), Some(7));
-    assert_eq!(scheduler.done(child, |job| *job == 7), None);
+    assert_eq!(scheduler.done(child, |job| *job == 7, clock::now()), None); // not yet given out
+    assert_eq!(scheduler.assign(clock::now()), Some(child));
+    assert_eq!(scheduler.done(child, |job| *job == 8, clock::now()), None);
+    assert_eq!(
+        scheduler.done(child, |job| *job == 7, clock::now()),
+        Some(7)
+    );
+    assert_eq!(scheduler.done(child, |job| *job == 7, clock::now()), None);
     assert_eq!(scheduler.strays(), 3);
 }
 
@@ -62,11 +69,11 @@ fn a_job_that_has_not_begun_goes_to_the_next_child_ahead_of_the_others() {
     let first = add_up(&mut scheduler, "a");
     scheduler.submit(1).unwrap();
     scheduler.submit(2).unwrap();
-    assert_eq!(scheduler.assign(), Some(first));
+    assert_eq!(scheduler.assign(clock::now()), Some(first));
     let departed = scheduler.exited(first, true, now).unwrap();
     assert_eq!((departed.process, departed.job), ("a", None));
     let second = add_up(&mut scheduler, "b");
-    assert_eq!(scheduler.assign(), Some(second));
+    assert_eq!(scheduler.assign(clock::now()), Some(second));
     assert_eq!(scheduler.job(second), Some(&1));
 }
 
@@ -90,8 +97,8 @@ fn children_that_die_without_work_are_made_ever_more_slowly_until_one_works() {
 
     let child = add_up(&mut scheduler, "a");
     scheduler.submit(1).unwrap();
-    scheduler.assign();
-    scheduler.done(child, |_| true).unwrap();
+    scheduler.assign(clock::now());
+    scheduler.done(child, |_| true, clock::now()).unwrap();
     scheduler.exited(child, false, now).unwrap();
     assert_eq!((scheduler.wanted(now), scheduler.failed_starts()), (1, 0));
 }
@@ -101,7 +108,7 @@ fn a_child_that_dies_at_its_first_job_is_replaced_at_once() {
     let (mut scheduler, now) = scheduler(1);
     let child = add_up(&mut scheduler, "a");
     scheduler.submit(1).unwrap();
-    scheduler.assign();
+    scheduler.assign(clock::now());
     let departed = scheduler.exited(child, false, now).unwrap();
     assert_eq!((departed.job, scheduler.failed_starts()), (Some(1), 0));
     assert_eq!(scheduler.wanted(now), 1);
@@ -230,8 +237,8 @@ fn a_child_with_its_tasks_used_up_is_told_to_stop_while_its_replacement_is_made(
     for job in 0..2 {
         assert_eq!(scheduler.next_to_stop(), None);
         scheduler.submit(job).unwrap();
-        assert_eq!(scheduler.assign(), Some(child));
-        scheduler.done(child, |_| true).unwrap();
+        assert_eq!(scheduler.assign(clock::now()), Some(child));
+        scheduler.done(child, |_| true, clock::now()).unwrap();
     }
     assert_eq!(
         (scheduler.next_to_stop(), scheduler.next_to_stop()),
@@ -246,16 +253,16 @@ fn a_smaller_pool_sends_the_idle_away_first_and_the_busy_when_they_are_done() {
     let [a, b, c] = ["a", "b", "c"].map(|name| add_up(&mut scheduler, name));
     scheduler.submit(1).unwrap();
     scheduler.submit(2).unwrap();
-    scheduler.assign();
-    scheduler.assign(); // to c and b
+    scheduler.assign(clock::now());
+    scheduler.assign(clock::now()); // to c and b
     scheduler.resize(1);
     assert_eq!(
         (scheduler.next_to_stop(), scheduler.next_to_stop()),
         (Some(a), None)
     );
-    scheduler.done(c, |_| true).unwrap();
+    scheduler.done(c, |_| true, clock::now()).unwrap();
     assert_eq!(scheduler.next_to_stop(), Some(c));
-    scheduler.done(b, |_| true).unwrap();
+    scheduler.done(b, |_| true, clock::now()).unwrap();
     assert_eq!(scheduler.next_to_stop(), None);
     assert_eq!(scheduler.wanted(now), 0);
     scheduler.resize(3);
@@ -279,15 +286,15 @@ fn a_closed_pool_gives_back_what_waits_and_is_finished_with_its_last_child() {
     let (a, starting) = (add_up(&mut scheduler, "a"), scheduler.add("b", now));
     scheduler.submit(1).unwrap();
     scheduler.submit(2).unwrap();
-    assert_eq!(scheduler.assign(), Some(a));
+    assert_eq!(scheduler.assign(clock::now()), Some(a));
     assert_eq!(scheduler.close(), [2]);
     assert_eq!(scheduler.submit(3), Err(3));
     scheduler.up(starting);
     assert_eq!(
-        (scheduler.assign(), scheduler.next_to_stop()),
+        (scheduler.assign(clock::now()), scheduler.next_to_stop()),
         (None, Some(starting))
     );
-    assert_eq!(scheduler.done(a, |_| true), Some(1));
+    assert_eq!(scheduler.done(a, |_| true, clock::now()), Some(1));
     assert_eq!(scheduler.next_to_stop(), Some(a));
     for child in [a, starting] {
         assert!(!scheduler.is_finished());

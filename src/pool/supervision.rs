@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::child::{Child, READ_SIZE, Word};
+use super::child::{Child, READ_SIZE, Running, Word};
 use super::event::{ChildName, Finish, JobKey, Loss, Missed, PoolEvent, PoolSource, Progress};
 use super::zygote::Reply;
 use super::{LAST_WORDS, Pool};
@@ -20,9 +20,10 @@ impl Pool {
         while let Some(child) = self.scheduler.next_to_stop() {
             self.stop_child(child, now);
         }
-        while let Some(child) = self.scheduler.assign() {
+        while let Some(child) = self.scheduler.assign(now) {
             self.give_job(child, now);
         }
+        self.advance_ahead(now);
         if !self.closed && self.scheduler.is_finished() {
             self.closed = true;
             self.events.push_back(PoolEvent::Closed);
@@ -75,14 +76,27 @@ impl Pool {
         }
     }
 
-    fn give_job(&mut self, child: Key, now: Instant) {
+    pub(super) fn give_job(&mut self, child: Key, now: Instant) {
+        self.job_is_current(child, now);
+        self.write_new_job(child, now);
+    }
+
+    /// Writes the last of the child's jobs, which it has been given just now.
+    pub(super) fn write_new_job(&mut self, child: Key, now: Instant) {
+        if let Some((process, jobs)) = self.scheduler.process_and_jobs_mut(child) {
+            process.writes += 1;
+            jobs.last().into_iter().for_each(Running::rewind);
+        }
+        self.write_jobs(child, now);
+    }
+
+    /// The child's job is the one it is to run now.
+    fn job_is_current(&mut self, child: Key, now: Instant) {
         let deadline = now + self.settings.take_timeout;
         let Some((process, Some(job))) = self.scheduler.process_and_job_mut(child) else {
             return;
         };
-        process.writes += 1;
         process.deadline = Some(deadline);
-        process.write(job);
         if let Some(pid) = process.pid {
             self.events.push_back(PoolEvent::Assigned {
                 job: job.key,
@@ -93,13 +107,19 @@ impl Pool {
         self.check_by(deadline);
     }
 
-    /// Goes on writing the child's job.
-    pub(super) fn write_job(&mut self, child: Key, now: Instant) {
+    /// Goes on writing the child's jobs, as far as its pipe takes them.
+    pub(super) fn write_jobs(&mut self, child: Key, now: Instant) {
         let deadline = now + self.settings.take_timeout;
-        if let Some((process, Some(job))) = self.scheduler.process_and_job_mut(child)
-            && process.write(job)
-        {
-            process.deadline = Some(deadline);
+        let Some((process, jobs)) = self.scheduler.process_and_jobs_mut(child) else {
+            return;
+        };
+        for job in jobs {
+            if process.write(job) {
+                process.deadline = Some(deadline);
+            }
+            if !job.is_sent() {
+                break;
+            }
         }
     }
 
@@ -203,7 +223,7 @@ impl Pool {
                 Ok(None) => return,
                 Ok(Some(Word::Up)) => self.child_up(child, now),
                 Ok(Some(Word::Started(job))) => self.job_started(child, job, now),
-                Ok(Some(Word::Done(done))) => self.job_done(child, done),
+                Ok(Some(Word::Done(done))) => self.job_done(child, done, now),
                 Err(error) => return self.garbled(child, error, now),
             }
         }
@@ -240,9 +260,10 @@ impl Pool {
         }
     }
 
-    fn job_done(&mut self, child: Key, done: Done) {
+    fn job_done(&mut self, child: Key, done: Done, now: Instant) {
         let key = JobKey(done.job);
-        if self.scheduler.done(child, |job| job.key == key).is_none() {
+        let is_it = |job: &Running| job.key == key;
+        if self.scheduler.done(child, is_it, now).is_none() {
             return; // an answer nobody waits for
         }
         if let Some(process) = self.scheduler.process_mut(child)
@@ -251,6 +272,7 @@ impl Pool {
             process.deadline = None;
         }
         self.finish(key, Finish::Done(done));
+        self.job_is_current(child, now); // if it had one ahead
     }
 
     /// Nothing the child writes can be understood any more.
@@ -266,6 +288,7 @@ impl Pool {
     }
 
     fn kill_child(&mut self, child: Key, now: Instant) {
+        self.take_back(child);
         let Some(process) = self.scheduler.process_mut(child) else {
             return;
         };
@@ -289,23 +312,31 @@ impl Pool {
         let _ = self.hear_child(child, unread.map_or(0, |count| count.unwrap_or(0)), now);
 
         let (mut not_begun, mut again) = (false, false);
+        let ahead = self.octets_ahead(child);
         if let Some((process, Some(job))) = self.scheduler.process_and_job_mut(child) {
-            not_begun = process.has_not_begun(job);
+            not_begun = process.has_not_begun(job, ahead);
             again = not_begun && job.start_over();
         }
+        self.take_back(child);
         let Some(departed) = self.scheduler.exited(child, again, now) else {
             return;
         };
         self.unwatch(child);
+        let lost = |number| {
+            Finish::Lost(Loss {
+                exit,
+                job_number: number,
+            })
+        };
         if let Some(job) = departed.job {
             let finish = match not_begun {
                 true => Finish::NotStarted,
-                false => Finish::Lost(Loss {
-                    exit,
-                    job_number: job.number,
-                }),
+                false => lost(job.number),
             };
             self.finish(job.key, finish);
+        }
+        for job in departed.ahead {
+            self.finish(job.key, lost(job.number)); // it was read, and nothing said of it
         }
         let (name, expected) = (departed.process.name, departed.process.leaving);
         self.events.push_back(PoolEvent::ChildExited {
@@ -318,11 +349,13 @@ impl Pool {
 
     /// Whether the child keeps its deadline.
     pub(super) fn check(&mut self, child: Key, now: Instant) {
+        self.check_ahead(child, now);
+        let ahead = self.octets_ahead(child);
         let Some((process, job)) = self.scheduler.process_and_job_mut(child) else {
             return;
         };
         let job = job.as_deref();
-        let taken = job.is_some_and(|job| !process.has_not_begun(job));
+        let taken = job.is_some_and(|job| !process.has_not_begun(job, ahead));
         if taken && !process.leaving && !process.mute {
             process.deadline = None;
         }

@@ -89,6 +89,20 @@ pub fn set_inheritable(fd: impl AsFd, on: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// The reading end of a pipe once more, as an open file of its own: nonblocking and close-on-exec, whatever the
+/// other one is. What either reads is gone for the other.
+///
+/// # Errors
+/// Where there is no `/proc`.
+#[cfg(target_os = "linux")]
+pub fn open_again(pipe: impl AsFd) -> io::Result<OwnedFd> {
+    use nix::sys::stat::Mode;
+
+    let path = format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(path.as_str(), flags, Mode::empty())?)
+}
+
 /// Every descriptor this process has open, in rising order, from `/proc/self/fd`.
 #[cfg(target_os = "linux")]
 pub fn open_fds() -> io::Result<Vec<RawFd>> {

@@ -19,6 +19,17 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
 }
 
+/// The longest write that is one packet of [`packets`] (`PIPE_BUF`).
+pub const PACKET: usize = libc::PIPE_BUF;
+
+/// A new pipe that keeps writes of up to [`PACKET`] octets apart (`O_DIRECT`): each is written whole or not at all,
+/// and one read gives one of them. The reader's buffer must hold a [`PACKET`]. A longer write arrives in several.
+/// Otherwise as [`pipe`].
+pub fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_DIRECT;
+    Ok(nix::unistd::pipe2(flags)?)
+}
+
 /// Two connected sockets that keep message boundaries (`SOCK_SEQPACKET`), both nonblocking and
 /// close-on-exec. Each reads the end of the file when every copy of the other is closed.
 pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -1,0 +1,235 @@
+//! Jobs that a child has in its pipe before it has answered for the one it runs.
+//!
+//! Between two very short jobs a child would mostly wait: for main to wake up and read its answer, and then for
+//! itself to wake up. So a child whose last job was [`SHORT`] is given a few more ahead. Nobody waits longer for that:
+//! a job that is ahead of a child can be taken back out of its pipe until the child has read it, and is
+//!
+//! - as soon as another child is idle and no other job waits ([`Scheduler::overburdened`]),
+//! - as soon as the child's current job has turned out not to be short ([`Scheduler::stuck_at`]),
+//! - and whenever it is cancelled, or the child is told to go.
+//!
+//! A job taken back waits ahead of all that wait, as if it had never been given out.
+
+use std::time::{Duration, Instant};
+
+use super::Pool;
+use super::child::{Child, Running};
+use super::event::Finish;
+use super::scheduler::{Member, Phase, Scheduler, State};
+use crate::util::slots::Key;
+
+/// A job as short as this is worth giving the child another one ahead.
+pub(super) const SHORT: Duration = Duration::from_millis(5);
+
+/// How many jobs a child may have ahead. Their records lie in the pipe, a page each; it has 16.
+pub(super) const MOST: usize = 3;
+
+impl<P, J> Scheduler<P, J> {
+    /// Gives the oldest waiting job ahead to a busy child; the caller writes it. Only `small` jobs, behind small ones,
+    /// can be taken back, and only from a child that `gives_back`.
+    pub fn assign_ahead(
+        &mut self,
+        gives_back: impl Fn(&P) -> bool,
+        small: impl Fn(&J) -> bool,
+    ) -> Option<Key> {
+        if self.waiting.front().is_none_or(|job| !small(job)) {
+            return None;
+        }
+        while let Some(child) = self.roomy.pop_front() {
+            let Some(member) = self.children.get_mut(child) else {
+                continue;
+            };
+            member.listed = false;
+            let fits = gives_back(&member.process)
+                && matches!(&member.state, State::Busy(job) if small(job));
+            if fits && self.has_room(child) {
+                let job = self.waiting.pop_front()?;
+                self.children.get_mut(child)?.ahead.push_back(job);
+                self.ahead += 1;
+                self.enlist(child);
+                return Some(child);
+            }
+        }
+        None
+    }
+
+    /// The child, if it can have one more job ahead, waits for one.
+    pub(super) fn enlist(&mut self, child: Key) {
+        if self.has_room(child)
+            && let Some(member) = self.children.get_mut(child)
+            && !member.listed
+        {
+            member.listed = true;
+            self.roomy.push_back(child);
+        }
+    }
+
+    fn has_room(&self, child: Key) -> bool {
+        let Some(member) = self.children.get(child) else {
+            return false;
+        };
+        let has = member.ahead.len();
+        let most_tasks = self.policy.max_tasks_per_child;
+        let planned = member.completed.saturating_add(has as u32 + 1);
+        self.phase == Phase::Running
+            && matches!(member.state, State::Busy(_))
+            && member.swift
+            && has < MOST
+            && member.counted
+            && self.counted <= self.policy.target
+            && most_tasks.is_none_or(|most| planned < most.get())
+    }
+
+    /// A child that has jobs ahead while another is idle and none waits: the one with the most.
+    pub fn overburdened(&self) -> Option<Key> {
+        if self.ahead == 0 || self.idle.is_empty() || !self.waiting.is_empty() {
+            return None;
+        }
+        let children = self
+            .children
+            .iter()
+            .filter(|(_, member)| !member.ahead.is_empty());
+        children
+            .max_by_key(|(_, member)| member.ahead.len())
+            .map(|(key, _)| key)
+    }
+
+    /// When the current job of a child that has others ahead is no longer short.
+    pub fn stuck_at(&self, child: Key) -> Option<Instant> {
+        let member = self.children.get(child)?;
+        (!member.ahead.is_empty()).then(|| member.since + SHORT)
+    }
+
+    /// The last `count` of the jobs the child has, those ahead and then the current one, wait again, in order, before
+    /// all others; when the scheduler is closed, they come back. The child is given none ahead until it has done
+    /// another short one.
+    pub fn take_back(&mut self, child: Key, count: usize) -> Vec<J> {
+        let mut taken = Vec::new();
+        let Some(member) = self.children.get_mut(child) else {
+            return taken;
+        };
+        member.swift = false;
+        let ahead = member.ahead.len();
+        taken.extend(member.ahead.drain(ahead.saturating_sub(count)..));
+        self.ahead -= taken.len();
+        let current_too = count > ahead && matches!(member.state, State::Busy(_));
+        if current_too && let Some(job) = self.rest(child) {
+            taken.insert(0, job);
+        }
+        if self.phase == Phase::Running {
+            for job in taken.drain(..).rev() {
+                self.waiting.push_front(job);
+            }
+        }
+        taken
+    }
+
+    /// A child with the jobs it has, in the order in which it runs them, to be worked on together.
+    pub fn process_and_jobs_mut(
+        &mut self,
+        child: Key,
+    ) -> Option<(&mut P, impl Iterator<Item = &mut J>)> {
+        let member = self.children.get_mut(child)?;
+        let current = match &mut member.state {
+            State::Busy(job) => Some(job),
+            _ => None,
+        };
+        Some((
+            &mut member.process,
+            current.into_iter().chain(&mut member.ahead),
+        ))
+    }
+
+    /// The child that has a job that satisfies `is_it`, as its current one or ahead.
+    pub fn holder(&self, is_it: impl Fn(&J) -> bool) -> Option<Key> {
+        let has = |(key, member): &(Key, &Member<P, J>)| {
+            self.job(*key).is_some_and(&is_it) || member.ahead.iter().any(&is_it)
+        };
+        self.children.iter().find(has).map(|(key, _)| key)
+    }
+
+    /// The jobs a child has ahead.
+    pub fn jobs_ahead(&self, child: Key) -> impl DoubleEndedIterator<Item = &J> {
+        self.children
+            .get(child)
+            .into_iter()
+            .flat_map(|member| &member.ahead)
+    }
+
+    /// How many jobs children have ahead, in all.
+    pub fn ahead(&self) -> usize {
+        self.ahead
+    }
+}
+
+impl Pool {
+    /// How many octets of the child's pipe belong to jobs ahead.
+    pub(super) fn octets_ahead(&self, child: Key) -> usize {
+        self.scheduler.jobs_ahead(child).map(Running::sent).sum()
+    }
+
+    /// No child has a job ahead any more that can be taken back.
+    pub(super) fn take_all_back(&mut self) {
+        if self.scheduler.ahead() > 0 {
+            for child in self.keys() {
+                self.take_back(child);
+            }
+        }
+    }
+
+    /// Takes back what the child has ahead of whose current job has turned out not to be short.
+    pub(super) fn check_ahead(&mut self, child: Key, now: Instant) {
+        match self.scheduler.stuck_at(child) {
+            Some(stuck) if stuck > now => self.check_by(stuck),
+            Some(_) => drop(self.take_back(child)),
+            None => {}
+        }
+    }
+
+    /// Gives out ahead what no child is idle for, and takes back what a child is idle for now.
+    pub(super) fn advance_ahead(&mut self, now: Instant) {
+        while let Some(child) = self
+            .scheduler
+            .assign_ahead(Child::gives_back, Running::is_a_packet)
+        {
+            self.write_new_job(child, now);
+            if let Some(stuck) = self.scheduler.stuck_at(child) {
+                self.check_by(stuck);
+            }
+        }
+        while let Some(child) = self.scheduler.overburdened()
+            && self.take_back(child)
+        {
+            while let Some(child) = self.scheduler.assign(now) {
+                self.give_job(child, now);
+            }
+        }
+    }
+
+    /// Takes out of the child's pipe what it has not read. Says whether that was anything.
+    pub(super) fn take_back(&mut self, child: Key) -> bool {
+        let has = self.scheduler.jobs_ahead(child).count();
+        if has == 0 {
+            return false;
+        }
+        let unwritten = self
+            .scheduler
+            .jobs_ahead(child)
+            .filter(|job| !job.is_sent())
+            .count();
+        let Some(process) = self.scheduler.process(child) else {
+            return false;
+        };
+        let count = unwritten + process.take_packets(has + 1 - unwritten);
+        for job in self.scheduler.take_back(child, count) {
+            self.finish(job.key, Finish::NotStarted);
+        }
+        if self.scheduler.job(child).is_none()
+            && let Some(process) = self.scheduler.process_mut(child)
+            && !process.leaving
+        {
+            process.deadline = None;
+        }
+        count > 0
+    }
+}
