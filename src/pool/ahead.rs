@@ -10,19 +10,21 @@
 //!
 //! A job taken back waits ahead of all that wait, as if it had never been given out.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Pool;
 use super::child::{Child, Running};
 use super::event::Finish;
 use super::scheduler::{Member, Phase, Scheduler, State};
+use crate::sys::pipe::PACKET;
 use crate::util::slots::Key;
 
 /// A job as short as this is worth giving the child another one ahead.
 pub(super) const SHORT: Duration = Duration::from_millis(5);
 
 /// How many jobs a child may have ahead. Their records lie in the pipe, a page each; it has 16.
-pub(super) const MOST: usize = 3;
+pub(super) const MOST: usize = 8;
 
 impl<P, J> Scheduler<P, J> {
     /// Gives the oldest waiting job ahead to a busy child; the caller writes it. Only `small` jobs, behind small ones,
@@ -100,28 +102,36 @@ impl<P, J> Scheduler<P, J> {
         (!member.ahead.is_empty()).then(|| member.since + SHORT)
     }
 
-    /// The last `count` of the jobs the child has, those ahead and then the current one, wait again, in order, before
-    /// all others; when the scheduler is closed, they come back. The child is given none ahead until it has done
-    /// another short one.
-    pub fn take_back(&mut self, child: Key, count: usize) -> Vec<J> {
-        let mut taken = Vec::new();
+    /// Those of the child's jobs that are `unread` wait again, in order, before all others; when the scheduler is closed,
+    /// they come back. The child is given none ahead until it has done another short one.
+    ///
+    /// They need not be its last ones: it may read one while others before and behind it are taken back.
+    pub fn take_back(&mut self, child: Key, unread: impl Fn(&J) -> bool) -> Vec<J> {
         let Some(member) = self.children.get_mut(child) else {
-            return taken;
+            return Vec::new();
         };
         member.swift = false;
-        let ahead = member.ahead.len();
-        taken.extend(member.ahead.drain(ahead.saturating_sub(count)..));
-        self.ahead -= taken.len();
-        let current_too = count > ahead && matches!(member.state, State::Busy(_));
-        if current_too && let Some(job) = self.rest(child) {
-            taken.insert(0, job);
+        let ahead = std::mem::take(&mut member.ahead);
+        let had = ahead.len();
+        let (mut taken, mut kept): (VecDeque<J>, VecDeque<J>) =
+            ahead.into_iter().partition(&unread);
+        if matches!(&member.state, State::Busy(job) if unread(job)) {
+            let current = match kept.pop_front() {
+                Some(next) => std::mem::replace(&mut member.state, State::Busy(next)).job(),
+                None => self.rest(child),
+            };
+            current.into_iter().for_each(|job| taken.push_front(job));
+        }
+        self.ahead = self.ahead + kept.len() - had;
+        if let Some(member) = self.children.get_mut(child) {
+            member.ahead = kept;
         }
         if self.phase == Phase::Running {
             for job in taken.drain(..).rev() {
                 self.waiting.push_front(job);
             }
         }
-        taken
+        taken.into()
     }
 
     /// A child with the jobs it has, in the order in which it runs them, to be worked on together.
@@ -169,10 +179,10 @@ impl Pool {
     }
 
     /// No child has a job ahead any more that can be taken back.
-    pub(super) fn take_all_back(&mut self) {
+    pub(super) fn take_all_back(&mut self, now: Instant) {
         if self.scheduler.ahead() > 0 {
             for child in self.keys() {
-                self.take_back(child);
+                self.take_back(child, now);
             }
         }
     }
@@ -181,7 +191,7 @@ impl Pool {
     pub(super) fn check_ahead(&mut self, child: Key, now: Instant) {
         match self.scheduler.stuck_at(child) {
             Some(stuck) if stuck > now => self.check_by(stuck),
-            Some(_) => drop(self.take_back(child)),
+            Some(_) => drop(self.take_back(child, now)),
             None => {}
         }
     }
@@ -198,7 +208,7 @@ impl Pool {
             }
         }
         while let Some(child) = self.scheduler.overburdened()
-            && self.take_back(child)
+            && self.take_back(child, now)
         {
             while let Some(child) = self.scheduler.assign(now) {
                 self.give_job(child, now);
@@ -207,29 +217,29 @@ impl Pool {
     }
 
     /// Takes out of the child's pipe what it has not read. Says whether that was anything.
-    pub(super) fn take_back(&mut self, child: Key) -> bool {
-        let has = self.scheduler.jobs_ahead(child).count();
-        if has == 0 {
+    pub(super) fn take_back(&mut self, child: Key, now: Instant) -> bool {
+        if self.scheduler.jobs_ahead(child).next().is_none() {
             return false;
         }
-        let unwritten = self
-            .scheduler
-            .jobs_ahead(child)
-            .filter(|job| !job.is_sent())
-            .count();
-        let Some(process) = self.scheduler.process(child) else {
+        let current = self.current(child);
+        let Some((process, jobs)) = self.scheduler.process_and_jobs_mut(child) else {
             return false;
         };
-        let count = unwritten + process.take_packets(has + 1 - unwritten);
-        for job in self.scheduler.take_back(child, count) {
+        let mut jobs: Vec<&mut Running> = jobs.collect();
+        let mut packet = [0; PACKET];
+        while let Some(record) = process.take_packet(&mut packet) {
+            let job = jobs.iter_mut().find(|job| job.record() == record);
+            job.into_iter().for_each(|job| job.rewind());
+        }
+        let unread = jobs.iter().filter(|job| !job.is_sent()).count();
+        for job in self.scheduler.take_back(child, |job| !job.is_sent()) {
             self.finish(job.key, Finish::NotStarted);
         }
-        if self.scheduler.job(child).is_none()
-            && let Some(process) = self.scheduler.process_mut(child)
-            && !process.leaving
-        {
-            process.deadline = None;
+        match self.current(child) {
+            Some(job) if Some(job) != current => self.job_is_current(child, now),
+            Some(_) => {}
+            None => self.has_no_deadline(child),
         }
-        count > 0
+        unread > 0
     }
 }

@@ -134,13 +134,10 @@ impl Child {
         self.unread.is_some()
     }
 
-    /// Takes up to `most` packets that the child has not read out of its pipe; says how many there were.
-    pub(super) fn take_packets(&self, most: usize) -> usize {
-        let Some(unread) = &self.unread else { return 0 };
-        let mut packet = [0; pipe::PACKET];
-        (0..most)
-            .take_while(|_| unread.read(&mut packet).is_ok_and(|count| count > 0))
-            .count()
+    /// Takes the oldest packet that the child has not read out of its pipe.
+    pub(super) fn take_packet<'a>(&self, packet: &'a mut [u8; pipe::PACKET]) -> Option<&'a [u8]> {
+        let count = self.unread.as_ref()?.read(packet).ok()?;
+        packet.get(..count).filter(|packet| !packet.is_empty())
     }
 
     /// Reads once, and takes in what came. `None`: the pipe is empty, or not listened to; `Some(0)`: its
@@ -212,6 +209,11 @@ impl Running {
     /// Whether its record is one packet, which the child has either read or not.
     pub(super) fn is_a_packet(&self) -> bool {
         self.length <= pipe::PACKET
+    }
+
+    /// Its record, unless that was let go.
+    pub(super) fn record(&self) -> &[u8] {
+        &self.record
     }
 
     /// How much of it has been written to the child it is with now.

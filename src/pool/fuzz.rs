@@ -165,11 +165,13 @@ impl World {
     }
 
     fn take_back(&mut self, child: Key, count: usize) {
-        let returned = self.scheduler.take_back(child, count);
-        let given = self.given.entry(child).or_default();
-        let taken = Vec::from(given.split_off(given.len().saturating_sub(count)));
+        let unread = |job: &usize| job % 7 >= count;
+        let returned = self.scheduler.take_back(child, unread);
+        let given = self.given.remove(&child).unwrap_or_default();
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) = given.into_iter().partition(unread);
+        self.given.insert(child, kept);
         if self.closed {
-            assert_eq!(returned, taken);
+            assert_eq!(returned, Vec::from(taken.clone()));
             return taken.into_iter().for_each(|job| self.over(job));
         }
         assert_eq!(returned, [0; 0]);

@@ -227,14 +227,16 @@ impl Pool {
 
     /// Takes back a job that no child was given yet; it finishes as [`Finish::NotStarted`]. False when
     /// there is none of that key waiting.
-    pub fn cancel(&mut self, key: JobKey) -> bool {
+    pub fn cancel(&mut self, key: JobKey, now: Instant) -> bool {
         if let Some(child) = self.scheduler.holder(|job| job.key == key) {
-            self.take_back(child);
+            self.take_back(child, now);
         }
         let cancelled = self.scheduler.cancel(|job| job.key == key);
-        cancelled
-            .map(|job| self.finish(job.key, Finish::NotStarted))
-            .is_some()
+        if let Some(job) = &cancelled {
+            self.finish(job.key, Finish::NotStarted);
+        }
+        self.advance(now);
+        cancelled.is_some()
     }
 
     /// Sends a signal to the child that has this job, such as the soft time limit's `SIGUSR1`. False when
@@ -253,7 +255,7 @@ impl Pool {
     /// No other job can be hit: the answers the child has written are heard first, and it is given
     /// nothing in between.
     pub fn kill_job(&mut self, key: JobKey, signal: Signal, now: Instant) -> bool {
-        if self.cancel(key) {
+        if self.cancel(key, now) {
             return true;
         }
         let Some(child) = self.child_still_at(key, now) else {
@@ -273,7 +275,7 @@ impl Pool {
     /// or it is on its way out already.
     pub fn replace_child(&mut self, name: ChildName, now: Instant) -> bool {
         let child = self.child_named(name);
-        child.map(|child| self.take_back(child));
+        child.map(|child| self.take_back(child, now));
         let replaced = child.is_some_and(|child| self.scheduler.replace(child));
         self.advance(now);
         replaced
@@ -281,7 +283,7 @@ impl Pool {
 
     /// Sets how many children there should be. Surplus children stop once they are idle.
     pub fn resize(&mut self, concurrency: usize, now: Instant) {
-        self.take_all_back();
+        self.take_all_back(now);
         self.scheduler.resize(concurrency);
         self.advance(now);
     }
@@ -289,7 +291,7 @@ impl Pool {
     /// Warm shutdown: no new jobs; those that run may finish; those that wait finish as
     /// [`Finish::NotStarted`]; idle children stop. [`PoolEvent::Closed`] comes when the last is gone.
     pub fn close(&mut self, now: Instant) {
-        self.take_all_back();
+        self.take_all_back(now);
         for job in self.scheduler.close() {
             self.finish(job.key, Finish::NotStarted);
         }

@@ -149,7 +149,7 @@ pub struct Departed<P, J> {
 }
 
 impl<J> State<J> {
-    fn job(self) -> Option<J> {
+    pub(super) fn job(self) -> Option<J> {
         match self {
             Self::Busy(job) => Some(job),
             _ => None,

@@ -91,7 +91,7 @@ impl Pool {
     }
 
     /// The child's job is the one it is to run now.
-    fn job_is_current(&mut self, child: Key, now: Instant) {
+    pub(super) fn job_is_current(&mut self, child: Key, now: Instant) {
         let deadline = now + self.settings.take_timeout;
         let Some((process, Some(job))) = self.scheduler.process_and_job_mut(child) else {
             return;
@@ -266,13 +266,18 @@ impl Pool {
         if self.scheduler.done(child, is_it, now).is_none() {
             return; // an answer nobody waits for
         }
+        self.has_no_deadline(child);
+        self.finish(key, Finish::Done(done));
+        self.job_is_current(child, now); // if it had one ahead
+    }
+
+    /// Nothing is expected of the child, unless that it ends.
+    pub(super) fn has_no_deadline(&mut self, child: Key) {
         if let Some(process) = self.scheduler.process_mut(child)
             && !process.leaving
         {
             process.deadline = None;
         }
-        self.finish(key, Finish::Done(done));
-        self.job_is_current(child, now); // if it had one ahead
     }
 
     /// Nothing the child writes can be understood any more.
@@ -288,7 +293,7 @@ impl Pool {
     }
 
     fn kill_child(&mut self, child: Key, now: Instant) {
-        self.take_back(child);
+        self.take_back(child, now);
         let Some(process) = self.scheduler.process_mut(child) else {
             return;
         };
@@ -317,7 +322,7 @@ impl Pool {
             not_begun = process.has_not_begun(job, ahead);
             again = not_begun && job.start_over();
         }
-        self.take_back(child);
+        self.take_back(child, now);
         let Some(departed) = self.scheduler.exited(child, again, now) else {
             return;
         };
@@ -403,7 +408,12 @@ impl Pool {
     }
 
     fn has_job(&self, child: Key, job: JobKey) -> bool {
-        self.scheduler.job(child).is_some_and(|has| has.key == job)
+        self.current(child) == Some(job)
+    }
+
+    /// The job the child runs, as far as we know.
+    pub(super) fn current(&self, child: Key) -> Option<JobKey> {
+        self.scheduler.job(child).map(|job| job.key)
     }
 
     fn has_no_pid(&self, child: Key) -> bool {

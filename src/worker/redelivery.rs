@@ -1,5 +1,6 @@
 //! A channel is lost, and its messages come again.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::acks::Acks;
@@ -15,12 +16,18 @@ use crate::util::slots::Key;
 impl Tasks {
     /// The channel is gone and the broker delivers its messages again: those that no child has are forgotten, as in
     /// Celery, or each would run once for every connection it has seen; the others are known again when they come.
-    /// Gives the jobs that are to be taken back from the pool.
-    pub(super) fn channel_lost(&mut self, acks: &mut Acks) -> Vec<JobKey> {
-        self.parked.clear();
-        let waiting = self.keys(|request| request.state == State::Waiting);
+    /// `cancel` takes a job out of the pool, if no child has it.
+    pub(super) fn channel_lost(&mut self, mut cancel: impl FnMut(JobKey) -> bool, acks: &mut Acks) {
+        let parked: HashSet<JobKey> = self.parked.drain(..).map(|job| job.key).collect();
         let mut keys = self.keys(Request::waits_here);
-        keys.extend(&waiting);
+        keys.extend(
+            self.keys(|request| request.state == State::Waiting)
+                .into_iter()
+                .filter(|key| {
+                    let job = JobKey((*key).into());
+                    parked.contains(&job) || cancel(job)
+                }),
+        );
         self.let_go(keys, acks);
         self.recall.lost();
         for (key, request) in self.requests.iter_mut() {
@@ -28,7 +35,6 @@ impl Tasks {
                 self.recall.expect(request.identity(), Fate::InHand(key));
             }
         }
-        waiting.into_iter().map(|key| JobKey(key.into())).collect()
     }
 
     /// The ids of tasks that the broker has not heard the end of, a few of them.

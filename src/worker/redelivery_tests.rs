@@ -17,11 +17,8 @@ fn what_no_child_has_goes_with_its_channel() {
     assert_eq!(world.tasks.requests.len(), 5);
 
     world.acks.reset();
-    let forgotten = world.tasks.channel_lost(&mut world.acks);
-    for job in std::mem::take(&mut world.waiting) {
-        assert!(forgotten.contains(&job.key), "the pool has it");
-        world.finished(job.key, Finish::NotStarted);
-    }
+    world.lose_channel();
+    assert!(world.waiting.is_empty(), "the pool has none of them");
     assert_eq!(world.tasks.requests.len(), 1, "the one that runs");
     assert!(world.tasks.held.is_empty() && world.tasks.parked.is_empty());
     assert_eq!(world.tasks.due.len(), 0);
@@ -53,7 +50,7 @@ fn t7_1_what_ended_while_there_was_no_connection_is_settled_when_it_comes_again(
         world.deliver("late", None, None, false);
         world.assign(0);
         world.acks.reset();
-        world.tasks.channel_lost(&mut world.acks);
+        world.lose_channel();
         world.finish(0, how);
         world.confirm();
         assert!(world.settled.is_empty(), "there is nobody to tell");
@@ -75,7 +72,7 @@ fn t7_1_a_task_that_asks_to_be_requeued_runs_again() {
     world.deliver("late", None, None, false);
     world.assign(0);
     world.acks.reset();
-    world.tasks.channel_lost(&mut world.acks);
+    world.lose_channel();
     world.finish(0, 4);
     world.epoch += 1;
     world.tag = 0;

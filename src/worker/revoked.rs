@@ -207,7 +207,8 @@ impl Worker {
             pool,
             ..
         } = self;
-        let cancel = |job| pool.pool.as_mut().is_some_and(|pool| pool.cancel(job));
+        let now = hub.now();
+        let cancel = |job| pool.pool.as_mut().is_some_and(|pool| pool.cancel(job, now));
         tasks.withdraw(key, cause, cancel, &mut consumer.acks, producer);
         self.handle_pool_events(hub);
     }

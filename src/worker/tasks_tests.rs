@@ -162,15 +162,25 @@ impl World {
     /// The connection is lost and had again: the broker delivers anew what it has not heard of.
     fn reconnect(&mut self) {
         self.acks.reset();
-        let forgotten = self.tasks.channel_lost(&mut self.acks);
-        self.waiting.retain(|job| !forgotten.contains(&job.key));
-        for key in forgotten {
-            self.finished(key, Finish::NotStarted);
-        }
+        self.lose_channel();
         self.epoch += 1;
         self.tag = 0;
         for number in std::mem::take(&mut self.open).into_values() {
             self.send(number, true);
+        }
+    }
+
+    fn lose_channel(&mut self) {
+        let mut cancelled = Vec::new();
+        let cancel = |key| {
+            let taken = self.waiting.extract_if(.., |job| job.key == key);
+            let taken: Vec<JobKey> = taken.map(|job| job.key).collect();
+            cancelled.extend(&taken);
+            !taken.is_empty()
+        };
+        self.tasks.channel_lost(cancel, &mut self.acks);
+        for key in cancelled {
+            self.finished(key, Finish::NotStarted);
         }
     }
 

@@ -51,7 +51,7 @@ impl Worker {
             } => self.reopen(purpose, code, &text, hub),
             Wish::Restart { was_up } => {
                 self.without_broker(hub);
-                self.forget_channel();
+                self.forget_channel(hub);
                 if was_up && self.settings.broker.cancel_on_loss {
                     self.cancel_late(hub);
                 }
@@ -106,7 +106,7 @@ impl Worker {
                 if !ids.is_empty() {
                     kept = format!(" Not acknowledged by then: {ids}");
                 }
-                self.forget_channel();
+                self.forget_channel(hub);
             }
             // A greeting is no use later.
             Purpose::Mingle => return log::warn!("mingle: ({code}) {text}"),
@@ -123,16 +123,14 @@ impl Worker {
     }
 
     /// The channel of tasks is gone, alone or with its connection: nothing of it runs that has not begun.
-    fn forget_channel(&mut self) {
+    fn forget_channel(&mut self, hub: &mut Hub<Self>) {
         if let Some(books) = &mut self.tasks.reporter.books {
             books.forget_unstarted();
         }
-        let forgotten = self.tasks.channel_lost(&mut self.consumer.acks);
-        if let Some(pool) = &mut self.pool.pool {
-            for job in forgotten {
-                pool.cancel(job);
-            }
-        }
+        let (pool, now) = (&mut self.pool.pool, hub.now());
+        let cancel = |job| pool.as_mut().is_some_and(|pool| pool.cancel(job, now));
+        self.tasks.channel_lost(cancel, &mut self.consumer.acks);
+        self.handle_pool_events(hub);
     }
 
     /// Hands back what the broker would soon miss.
@@ -140,7 +138,7 @@ impl Worker {
         let in_pool = self.tasks.hand_back_overdue(now, &mut self.consumer.acks);
         if let Some(pool) = &mut self.pool.pool {
             for job in in_pool {
-                pool.cancel(job);
+                pool.cancel(job, now);
             }
         }
     }
