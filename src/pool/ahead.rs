@@ -24,7 +24,7 @@ use crate::util::slots::Key;
 pub(super) const SHORT: Duration = Duration::from_millis(5);
 
 /// How many jobs a child may have ahead. Their records lie in the pipe, a page each; it has 16.
-pub(super) const MOST: usize = 8;
+pub(super) const MOST: usize = 4;
 
 impl<P, J> Scheduler<P, J> {
     /// Gives the oldest waiting job ahead to a busy child; the caller writes it. Only `small` jobs, behind small ones,
@@ -241,5 +241,109 @@ impl Pool {
             None => self.has_no_deadline(child),
         }
         unread > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scheduler::Policy;
+    use super::*;
+    use crate::sys::clock;
+
+    /// Children with jobs of their own, and jobs 0, 1, 2, … that wait.
+    fn scheduler(children: usize, jobs: u32, now: Instant) -> (Scheduler<(), u32>, Vec<Key>) {
+        let mut scheduler = Scheduler::new(Policy {
+            target: children,
+            max_tasks_per_child: None,
+        });
+        let children: Vec<Key> = (0..children).map(|_| scheduler.add((), now)).collect();
+        for child in &children {
+            assert!(scheduler.up(*child));
+        }
+        (0..jobs).for_each(|job| scheduler.submit(job).unwrap());
+        (scheduler, children)
+    }
+
+    fn deal(scheduler: &mut Scheduler<(), u32>, now: Instant) {
+        while scheduler.assign(now).is_some() {}
+        while scheduler.assign_ahead(|()| true, |_| true).is_some() {}
+    }
+
+    fn ahead(scheduler: &Scheduler<(), u32>, child: Key) -> Vec<u32> {
+        scheduler.jobs_ahead(child).copied().collect()
+    }
+
+    #[test]
+    fn only_after_a_short_job_has_a_child_some_ahead() {
+        let now = clock::now();
+        let (mut scheduler, children) = scheduler(1, 20, now);
+        let child = children[0];
+        deal(&mut scheduler, now);
+        assert_eq!(
+            ahead(&scheduler, child),
+            [0; 0],
+            "nothing is known of it yet"
+        );
+        scheduler.done(child, |job| *job == 0, now + SHORT).unwrap();
+        deal(&mut scheduler, now + SHORT);
+        assert_eq!(ahead(&scheduler, child), [2, 3, 4, 5]);
+        let late = now + 3 * SHORT;
+        scheduler.done(child, |job| *job == 1, late).unwrap();
+        assert_eq!(scheduler.job(child), Some(&2));
+        deal(&mut scheduler, late);
+        assert_eq!(ahead(&scheduler, child), [3, 4, 5], "no more of them");
+    }
+
+    #[test]
+    fn a_large_job_is_not_given_ahead_and_nothing_behind_it() {
+        let now = clock::now();
+        let (mut scheduler, children) = scheduler(1, 3, now);
+        deal(&mut scheduler, now);
+        scheduler.done(children[0], |job| *job == 0, now).unwrap();
+        scheduler.assign(now).unwrap();
+        assert_eq!(scheduler.assign_ahead(|()| true, |job| *job != 2), None);
+        assert_eq!(scheduler.assign_ahead(|()| true, |job| *job != 1), None);
+        assert_eq!(scheduler.waiting(), 1);
+    }
+
+    #[test]
+    fn an_idle_child_is_given_what_another_has_ahead() {
+        let now = clock::now();
+        let (mut scheduler, children) = scheduler(2, 6, now);
+        deal(&mut scheduler, now);
+        let [b, a] = children[..] else { unreachable!() };
+        assert_eq!(scheduler.job(a), Some(&0));
+        scheduler.done(a, |job| *job == 0, now).unwrap();
+        deal(&mut scheduler, now);
+        assert_eq!(ahead(&scheduler, a), [3, 4, 5]);
+        assert_eq!(scheduler.overburdened(), None, "nobody is idle");
+        scheduler.done(b, |job| *job == 1, now).unwrap();
+        assert_eq!(scheduler.overburdened(), Some(a));
+        assert!(scheduler.take_back(a, |job| *job > 2).is_empty());
+        deal(&mut scheduler, now);
+        assert_eq!(
+            (scheduler.job(b), ahead(&scheduler, b)),
+            (Some(&3), vec![4, 5])
+        );
+    }
+
+    /// The child reads while main does: what is left to it need not be what came first.
+    #[test]
+    fn what_is_taken_back_waits_in_order_and_the_child_runs_the_rest() {
+        let now = clock::now();
+        let (mut scheduler, children) = scheduler(1, 7, now);
+        let child = children[0];
+        deal(&mut scheduler, now);
+        scheduler.done(child, |job| *job == 0, now).unwrap();
+        deal(&mut scheduler, now);
+        assert!(scheduler.take_back(child, |job| job % 2 == 1).is_empty());
+        assert_eq!(
+            (scheduler.job(child), ahead(&scheduler, child)),
+            (Some(&2), vec![4])
+        );
+        scheduler.done(child, |job| *job == 2, now).unwrap();
+        scheduler.done(child, |job| *job == 4, now).unwrap();
+        let rest: Vec<u32> = scheduler.close().into();
+        assert_eq!(rest, [1, 3, 5, 6]);
     }
 }

@@ -6,16 +6,22 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest delay.
-const LIMIT: Duration = Duration::from_millis(1);
-
 /// Decides when what is gathered leaves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gather {
+    longest: Duration,
     since: Option<Instant>,
 }
 
 impl Gather {
+    /// With its longest delay.
+    pub(super) const fn new(longest: Duration) -> Self {
+        Self {
+            longest,
+            since: None,
+        }
+    }
+
     /// Whether `pending` things leave now. A busy worker waits for `enough` of them, but not long.
     pub(super) fn is_due(
         &mut self,
@@ -29,7 +35,7 @@ impl Gather {
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        let due = !busy || pending >= enough || now >= since + LIMIT;
+        let due = !busy || pending >= enough || now >= since + self.longest;
         if due {
             self.since = None;
         }
@@ -38,7 +44,7 @@ impl Gather {
 
     /// When to ask again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.since.map(|since| since + LIMIT)
+        self.since.map(|since| since + self.longest)
     }
 }
 
@@ -47,16 +53,18 @@ mod tests {
     use super::*;
     use crate::sys::clock;
 
+    const LIMIT: Duration = Duration::from_millis(1);
+
     #[test]
     fn an_idle_worker_tells_at_once() {
-        let mut gather = Gather::default();
+        let mut gather = Gather::new(LIMIT);
         assert!(gather.is_due(1, 100, false, clock::now()));
         assert_eq!(gather.deadline(), None);
     }
 
     #[test]
     fn a_busy_worker_waits_for_enough_or_for_the_limit() {
-        let (mut gather, now) = (Gather::default(), clock::now());
+        let (mut gather, now) = (Gather::new(LIMIT), clock::now());
         assert!(!gather.is_due(1, 3, true, now));
         assert_eq!(gather.deadline(), Some(now + LIMIT));
         assert!(gather.is_due(3, 3, true, now), "enough");

@@ -4,7 +4,7 @@
 //! does not stop acknowledgements. It reconnects by itself; what is not confirmed waits in the
 //! [`Outbox`]. What may be lost (events, replies to remote control) leaves on a second channel without confirms.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::Dispatcher;
 use super::gather::Gather;
@@ -23,6 +23,9 @@ use crate::util::slots::Key;
 
 /// Octets queued on the connection beyond which publications wait in the outbox.
 const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// How long a busy worker gathers what it publishes at the most.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// So many publications leave together even while more results are to be expected at once.
 const ENOUGH: usize = 32;
@@ -104,8 +107,8 @@ impl Producer {
             wire: Wire::default(),
             outbox: Outbox::new(),
             octets: 0,
-            gather: Gather::default(),
-            gather_events: Gather::default(),
+            gather: Gather::new(GATHER),
+            gather_events: Gather::new(GATHER),
             channel: Channel::None,
             notices: Notices::default(),
             side: Channel::None,

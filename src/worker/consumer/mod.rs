@@ -16,7 +16,7 @@ mod watchdog;
 mod window;
 pub(in crate::worker) mod wishes;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::acks::{Acks, Settle};
@@ -49,6 +49,9 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
         ],
     )
 }
+
+/// How long a busy worker gathers acknowledgements at the most.
+const GATHER: Duration = Duration::from_millis(3);
 
 /// The consuming connection of a worker.
 #[derive(Debug)]
@@ -166,7 +169,7 @@ impl Consumer {
             link,
             wire: Wire::default(),
             acks: Acks::new(),
-            gather: Gather::default(),
+            gather: Gather::new(GATHER),
             subscriptions: Subscriptions::new(settings),
             watchdog: Watchdog::new(settings.broker.silence, now),
             patience: Patience::new(settings.broker.silence),
@@ -401,8 +404,6 @@ fn is_refused_window(reason: &Loss) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::link;
     use crate::sys::clock;
@@ -415,7 +416,7 @@ mod tests {
         let mut consumer = Consumer::new(link, &Settings::of_tests(), now);
         assert!(!consumer.gather.is_due(1, 9, true, now));
         assert!(consumer.deadline().is_some());
-        let later = now + Duration::from_millis(2);
+        let later = now + GATHER;
         assert_eq!(consumer.flush(true, later), Turn::Wait);
         assert_eq!(consumer.deadline(), None);
     }
