@@ -11,6 +11,7 @@
 //! A job taken back waits ahead of all that wait, as if it had never been given out.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::Pool;
@@ -71,7 +72,10 @@ impl<P, J> Scheduler<P, J> {
             return false;
         };
         let has = member.ahead.len();
-        let most_tasks = self.policy.max_tasks_per_child;
+        let most = self
+            .policy
+            .max_tasks_per_child
+            .map_or(u32::MAX, NonZeroU32::get);
         let planned = member.completed.saturating_add(has as u32 + 1);
         self.phase == Phase::Running
             && matches!(member.state, State::Busy(_))
@@ -79,12 +83,13 @@ impl<P, J> Scheduler<P, J> {
             && has < MOST
             && member.counted
             && self.counted <= self.policy.target
-            && most_tasks.is_none_or(|most| planned < most.get())
+            && planned < most.min(member.share)
     }
 
     /// A child that has jobs ahead while another is idle and none waits: the one with the most.
     pub fn overburdened(&self) -> Option<Key> {
-        if self.ahead == 0 || self.idle.is_empty() || !self.waiting.is_empty() {
+        let none = self.ahead == 0 || self.idle.is_empty() || self.busy >= self.policy.target;
+        if none || !self.waiting.is_empty() {
             return None;
         }
         let children = self

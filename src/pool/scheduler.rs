@@ -82,7 +82,7 @@ pub struct Scheduler<P, J> {
     /// How many children are `counted`.
     pub(super) counted: usize,
     /// How many children have a job and are not being killed.
-    busy: usize,
+    pub(super) busy: usize,
     /// How many children were made so far.
     made: u32,
     pub(super) policy: Policy,

@@ -165,13 +165,13 @@ fn t14_2_children_that_work_alike_are_replaced_one_after_another() {
             job += 1;
             scheduler.submit(job).unwrap();
         }
-        let busy: Vec<Key> = std::iter::from_fn(|| scheduler.assign()).collect();
+        let busy: Vec<Key> = std::iter::from_fn(|| scheduler.assign(clock::now())).collect();
         if made > target as u32 {
             least = least.min(busy.len());
         }
         for child in busy {
             *done.entry(*scheduler.process(child).unwrap()).or_insert(0) += 1;
-            scheduler.done(child, |_| true).unwrap();
+            scheduler.done(child, |_| true, clock::now()).unwrap();
         }
         while let Some(child) = scheduler.next_to_stop() {
             scheduler.exited(child, false, now).unwrap();
@@ -194,23 +194,23 @@ fn no_more_children_have_jobs_than_there_should_be_children() {
     for job in 1..=3 {
         scheduler.submit(job).unwrap();
     }
-    assert_eq!(scheduler.assign(), Some(old));
+    assert_eq!(scheduler.assign(clock::now()), Some(old));
     assert!(scheduler.replace(old));
     assert_eq!(scheduler.wanted(now), 1, "before the old one has gone");
     let new = add_up(&mut scheduler, "new");
-    assert_eq!(scheduler.assign(), None);
-    scheduler.done(old, |_| true).unwrap();
+    assert_eq!(scheduler.assign(clock::now()), None);
+    scheduler.done(old, |_| true, clock::now()).unwrap();
     assert_eq!(scheduler.next_to_stop(), Some(old));
-    assert_eq!(scheduler.assign(), Some(new));
+    assert_eq!(scheduler.assign(clock::now()), Some(new));
     scheduler.doom(new, now);
     let third = add_up(&mut scheduler, "third");
     assert_eq!(
-        scheduler.assign(),
+        scheduler.assign(clock::now()),
         Some(third),
         "however long the end of the other takes"
     );
     scheduler.exited(new, false, now).unwrap();
-    scheduler.done(third, |_| true).unwrap();
+    scheduler.done(third, |_| true, clock::now()).unwrap();
     assert_eq!(scheduler.idle(), 1);
 }
 

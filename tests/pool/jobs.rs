@@ -12,6 +12,8 @@ use crate::driver::{Driver, children_of, wait_for_state};
 stories![
     a_job_runs,
     a_thousand_jobs_over_two_children_finish_once_each,
+    short_jobs_behind_a_long_one_do_not_wait_for_it,
+    jobs_ahead_of_a_child_that_dies_run_elsewhere,
     t4_3_an_answer_that_comes_in_single_bytes,
     t3_3_an_answer_written_before_the_end_counts,
     a_panic_is_the_failure_of_its_job,
@@ -70,6 +72,39 @@ fn t4_3_an_answer_that_comes_in_single_bytes() {
     driver.done(next);
     assert_eq!(driver.owner.finishes[&job].len(), 1);
     assert_eq!(driver.owner.pool.stats().strays, 1);
+}
+
+/// A child that was quick has jobs ahead; when its next one is long, they are taken back and run by the other.
+fn short_jobs_behind_a_long_one_do_not_wait_for_it() {
+    let mut driver = Driver::new(2);
+    for _ in 0..20 {
+        let quick = [0; 40].map(|_| driver.submit("echo", "quick"));
+        let long = driver.submit("block", "");
+        let behind = [0; 40].map(|_| driver.submit("echo", "behind"));
+        for job in quick.into_iter().chain(behind) {
+            driver.done(job);
+        }
+        assert!(!driver.owner.finishes.contains_key(&long));
+        driver.act(|pool, now| assert!(pool.kill_job(long, Signal::SIGKILL, now)));
+        driver.loss(long);
+    }
+    assert!(driver.owner.finishes.values().all(|each| each.len() == 1));
+    assert_eq!(driver.owner.pool.stats().strays, 0);
+}
+
+/// Of the jobs of a child that dies only one can have begun: the one it died of.
+fn jobs_ahead_of_a_child_that_dies_run_elsewhere() {
+    let mut driver = Driver::new(1);
+    for _ in 0..20 {
+        let before = [0; 10].map(|_| driver.submit("echo", ""));
+        let deadly = driver.submit("exit", "1");
+        let after = [0; 10].map(|_| driver.submit("echo", ""));
+        driver.loss(deadly);
+        for job in before.into_iter().chain(after) {
+            driver.done(job);
+        }
+    }
+    assert!(driver.owner.finishes.values().all(|each| each.len() == 1));
 }
 
 fn a_panic_is_the_failure_of_its_job() {
