@@ -107,7 +107,7 @@ fn time(seconds: f64) -> Option<Duration> {
 enum Forgotten {
     /// Tasks whose time has passed.
     Expired,
-    /// Messages whose body cannot be decoded.
+    /// Messages whose body cannot be decoded. (What only a child can decode is rejected if its task is acknowledged late.)
     Undecodable,
 }
 

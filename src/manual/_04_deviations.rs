@@ -65,9 +65,12 @@
 //! | an expired id is revoked from then on | it is not | a retry uses the same id |
 //! | `--statedb` is a shelve, written at a clean exit | a text file that is appended to at once and survives a kill, with revoked stamps as well; a Python app's shelve is taken over once and put aside, a Rust program refuses one with a word | |
 //! | a new rate limit drops the tasks that wait for the old one | they keep their places | |
-//! | `--max-memory-per-child` looks at the largest size a child ever had, after each task | at what it uses, every second | what was given back is no reason to go |
+//! | `--max-memory-per-child` looks at the largest size a child ever had, after each task | at what it uses, every second; the successor comes up while the last task runs; a limit below what children begin with counts from there on, and `--max-memory-kill` ends a child in the middle of its task | what was given back is no reason to go, and no child is replaced for ever |
+//! | children that were made together reach `--max-tasks-per-child` together | of a number of ten or more up to a tenth is taken off, for each child another part, and one goes at a time | there is no gap in what the worker can do |
+//! | a child that has not come up after 4 s (`worker_proc_alive_timeout`) is killed | after 60 s, unless the app says otherwise; it writes its stack first, and after five in a row the log says that the pool is degraded | an app that is slow to start is no faster the next time |
 //! | an early acknowledged task whose child dies before it began is lost in silence | FAILURE, with a text that says so | |
 //! | what is expired or cannot be decoded is acknowledged | the same; with `--dead-letter expired,undecodable` it is rejected | a dead-letter exchange keeps it |
+//! | a task that is not registered is rejected and has failed | the same; with `--hand-back SECONDS` it goes back to its queue after that time and nobody is told, with `--discard` it is forgotten | while a new program is rolled out, workers of the old one lose nothing |
 //!
 //! # Connection
 //!
@@ -90,6 +93,7 @@
 //! | a signal is acted on at the next wake-up, up to seconds later | at once | |
 //! | messages in hand are left to the broker, which finds them when the connection ends | handed back one by one, right after the consumers are cancelled | another worker has them while the last tasks here still run |
 //! | a soft shutdown waits its whole time, with main standing still; `worker_enable_soft_shutdown_on_idle` has it wait for nothing | it goes on as a warm one and ends with the last task; the setting is not looked at, since nothing is held that could be lost | |
+//! | a warm shutdown lasts as long as its tasks | the same; with `--grace SECONDS` (or `CELERIAC_GRACE`) it is a cold one after that time, and the worker is gone two seconds later whoever does not answer | who stops workers kills those that stay |
 //! | nothing is said while a shutdown waits | every ten seconds a line names the tasks it waits for | |
 //! | HUP executes the interpreter anew with whatever lies at `sys.argv` | the program and the directory of the first start; without `--detach`, which has happened | |
 //! | a warm shutdown visits busy children in turn, half a second each | ends when the last task has | |

@@ -16,15 +16,17 @@ from typing import Any
 
 import pytest
 
-from harness import Client, Raw, Worker, celeriac_binary
+from harness import Client, EmbeddedBroker, Raw, Worker, celeriac_binary
 from rabbitmq import RabbitMQ
 
 
 # Seconds that no test may exceed; a file may have its own TEST_LIMIT.
 TEST_LIMIT = 150
+LONG_TEST_LIMIT = 3600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="as often, or for as long, as each promise says: an hour instead of minutes")
     parser.addoption("--worker", choices=["celeriac", "celery"], default="celeriac", help="the worker under test")
 
 
@@ -47,12 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A test that hangs is a failure of that test, not of the run."""
+    limit = LONG_TEST_LIMIT if item.config.getoption("--long") else getattr(item.module, "TEST_LIMIT", TEST_LIMIT)
 
     def too_long(*_: object) -> None:
-        raise AssertionError(f"{item.name} took longer than {TEST_LIMIT} s")
+        raise AssertionError(f"{item.name} took longer than {limit} s")
 
     previous = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(getattr(item.module, "TEST_LIMIT", TEST_LIMIT))
+    signal.alarm(limit)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)
@@ -82,6 +85,13 @@ def fragile(second_broker: RabbitMQ) -> RabbitMQ:
     return second_broker
 
 
+@pytest.fixture
+def own_broker() -> Iterator[EmbeddedBroker]:
+    """A broker of the test's own, which it may stop or end."""
+    with EmbeddedBroker() as running:
+        yield running
+
+
 def prepare(broker: RabbitMQ, vhost: str = "/") -> None:
     """What is rejected from a task queue of the tests goes to the exchange `dead`."""
     policy = json.dumps({"dead-letter-exchange": "dead"})
@@ -92,6 +102,12 @@ def prepare(broker: RabbitMQ, vhost: str = "/") -> None:
 def kind(request: pytest.FixtureRequest) -> str:
     """`celeriac` or `celery`."""
     return request.config.getoption("--worker")
+
+
+@pytest.fixture
+def scale(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """The first of two numbers, or with `--long` the second: how often, how many, how long."""
+    return lambda short, long: long if request.config.getoption("--long") else short
 
 
 @pytest.fixture

@@ -260,6 +260,21 @@ class Worker:
         return self.popen.poll() is None
 
 
+class EmbeddedBroker:
+    """`celeriac broker` on a free port: it is there in a moment, where RabbitMQ takes seconds."""
+
+    def __enter__(self) -> "EmbeddedBroker":
+        command = [str(celeriac_binary()), "broker", "--listen", "127.0.0.1:0"]
+        self.popen = subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True)
+        self.url = f"amqp://guest:guest@{re.search(r'127[.]0[.]0[.]1:[0-9]+', self.popen.stdout.readline())[0]}//"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        self.popen.stdout.close()
+
+
 class Client:
     """A real Celery client that sends to one queue and reads results by `rpc://`."""
 

@@ -24,6 +24,15 @@ def test_callbacks_get_the_result_and_errbacks_the_id(worker: Worker, client: Cl
     worker.wait_log(rf"Task demo\.echo\[\S+\] succeeded in \S+: '{failed.id}'$")
 
 
+def test_what_was_to_follow_a_failed_task_has_failed(worker: Worker, client: Client) -> None:
+    steps = [signature(client, "demo.fail", "boom"), signature(client, "demo.add", 4), signature(client, "demo.mul", 10)]
+    last = chain(*steps, app=client.app).apply_async()
+    for result in last, last.parent, last.parent.parent:
+        with pytest.raises(ValueError, match="boom"):
+            result.get(timeout=TIMEOUT)
+        assert result.state == "FAILURE"
+
+
 @pytest.mark.celeriac("Celery runs it")
 def test_what_is_not_done_is_said(worker: Worker, client: Client, raw: Raw, queue: str) -> None:
     members = group([signature(client, "demo.noop"), signature(client, "demo.noop")], app=client.app)

@@ -97,7 +97,7 @@ class Clerk:
     def revoked(self, note, record):
         request, reason = self.request(record), note["reason"]
         request._announce_revoked(reason, reason == "terminated", note["signal"], reason == "expired")
-        return request.verdict
+        # What becomes of the message is main's to say.
 
     def cancelled(self, note, record):
         request = self.request(record)
