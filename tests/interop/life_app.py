@@ -126,10 +126,25 @@ def hungry() -> None:
     raise MemoryError("more")
 
 
-@app.task(name="life.ledger", acks_late=True, reject_on_worker_lost=True, bind=True, max_retries=None)
+@app.task(name="life.ledger", acks_late=True, reject_on_worker_lost=True, bind=True)
 def ledger(self: Task, folder: str, seconds: float) -> None:
-    """Writes down when it runs, and whether another run of it is going on at this moment."""
-    path = os.path.join(folder, self.request.id)
+    write_down(self.request.id, folder, seconds)
+
+
+@app.task(name="life.early_ledger", bind=True)
+def early_ledger(self: Task, folder: str, seconds: float) -> None:
+    write_down(self.request.id, folder, seconds)
+
+
+@app.task(name="life.failing_ledger", acks_late=True, reject_on_worker_lost=True, bind=True)
+def failing_ledger(self: Task, folder: str, seconds: float) -> None:
+    write_down(self.request.id, folder, seconds)
+    raise ValueError("as expected")
+
+
+def write_down(identity: str, folder: str, seconds: float) -> None:
+    """Writes down when a task runs, and whether another run of it is going on at this moment."""
+    path = os.path.join(folder, identity)
     try:
         with open(path) as file:
             last = file.read().split()[-2:]

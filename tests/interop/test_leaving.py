@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
@@ -15,7 +14,6 @@ import pytest
 from celery.exceptions import TaskRevokedError, WorkerLostError
 
 from harness import TIMEOUT, Client, Process, Raw, Worker, celeriac_binary, elapsed, wait_until
-from rabbitmq import RabbitMQ
 from test_shutdown import busy
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
-from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
