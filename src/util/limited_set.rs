@@ -119,6 +119,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(second)
     }
 
+    /// T15.2: nobody's clock but ours keeps an item for ever.
     #[test]
     fn a_time_in_the_future_is_now() {
         let mut set = LimitedSet::new(10, Duration::from_secs(5));
@@ -128,7 +129,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain list: the newest `most` of those that are young enough are in the set, and no others.
+        /// T15.2, against a plain list: the newest `most` of those that are young enough are in the set, and no others.
         #[test]
         fn it_holds_the_newest_that_are_not_too_old(
             steps in proptest::collection::vec((0u8..12, 0u64..40), 1..80),

@@ -73,6 +73,7 @@ mod tests {
         }
     }
 
+    /// T13.2: events that cannot leave do not pile up.
     #[test]
     fn the_oldest_are_dropped_and_the_rest_stay_in_order() {
         let mut notices = Notices::default();
