@@ -22,6 +22,8 @@ app.conf.update(
     task_send_sent_event=False,
     beat_schedule={"often": {"task": "plain.no_result", "schedule": 0.2, "args": ("beat",)}},
 )
+if os.environ.get("STORY_TLS"):
+    app.conf.broker_use_ssl = True
 FOLDER = pathlib.Path(os.environ["STORY_FOLDER"])
 logger = get_task_logger(__name__)
 

@@ -241,8 +241,18 @@ def test_check_says_what_would_act_differently():
     assert (plain.returncode, plain.stdout.splitlines()[-1].endswith("nothing acts differently.")) == (0, True), plain
     odd = run("-A", "odd", "check")
     assert odd.returncode == 1
-    for text in "Strategy of its own", "bootstep odd.Step", "worker_autoscaler", "option shout":
+    for text in (
+        "Strategy of its own", "send_events = False", "bootstep odd.Step", "worker_autoscaler", "option shout",
+        "worker_eta_task_limit (10)", "worker_log_format", "event_exchange ('mine')", "quorum queue",
+        "broker_transport_options",
+    ):
         assert text in odd.stdout, odd.stdout
+
+
+def test_a_broker_behind_tls_is_refused():
+    for words, variables in ((["worker"], {"STORY_TLS": "yes"}), (["-b", "amqps://h", "worker"], {})):
+        refused = run("-A", "plain", *words, **variables)
+        assert refused.returncode == 1 and "asks for TLS, which is not" in refused.stderr, refused
 
 
 def test_other_commands_are_celerys_own():

@@ -35,6 +35,12 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             "the broker's transport is {transport}, and celeriac speaks AMQP 0-9-1 only (RabbitMQ, LavinMQ)"
         ));
     }
+    let tls = report.settings.value("broker_use_ssl");
+    if tls.is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false))) {
+        return Err("broker_use_ssl asks for TLS, which is not built in yet: reach the broker over a local tunnel \
+             (stunnel, a sidecar), or keep this worker on celery"
+            .to_owned());
+    }
     let worker = &report.worker;
     let queues: Result<_, String> = report.queues.iter().map(queue).collect();
     Ok(Settings {

@@ -2,6 +2,8 @@
 
 import json
 import os
+
+import celeriac_differences
 import pickle
 import sys
 import zlib
@@ -94,7 +96,7 @@ def of(worker):
         "tasks": {name: task(one) for name, one in app.tasks.items()},
         "receivers": receivers(app),
         "control": control_commands(),
-        "differences": list(differences(worker)),
+        "differences": list(celeriac_differences.of(worker)),
         "shelve": shelve(worker),
         "conf": configuration(app, False),
         "conf_with_defaults": configuration(app, True),
@@ -247,29 +249,3 @@ def control_commands():
         for name, handler in control.Panel.data.items()
         if not handler.__module__.startswith("celery.")
     }
-
-
-def differences(worker):
-    """What the app brings that this worker does not run: sentences that say so, and what to do."""
-    from celery.app.task import Task
-
-    app = worker.app
-    for name, one in sorted(app.tasks.items()):
-        for attribute in "Request", "Strategy":
-            if getattr(one, attribute, None) != getattr(Task, attribute):
-                yield (f"task {name} has a {attribute} of its own ({getattr(one, attribute)}): messages are handled "
-                       "as by Celery's default; use the task's hooks (before_start, on_failure, ...) instead")
-    for kind in "worker", "consumer":
-        for step in sorted(str(getattr(step, "name", step)) for step in app.steps[kind]):
-            yield f"bootstep {step} of the {kind} blueprint is not run: use a signal such as worker_ready instead"
-    for option in app.user_options.get("worker", ()):
-        yield f"option {getattr(option, 'name', option)} of the worker is accepted, and given to no bootstep"
-    expected = {
-        "worker_consumer": "celery.worker.consumer:Consumer",
-        "worker_autoscaler": "celery.worker.autoscale:Autoscaler",
-        "worker_agent": None,
-        "worker_timer": None,
-    }
-    for name, default in expected.items():
-        if app.conf.get(name) not in (default, None):
-            yield f"setting {name} ({app.conf.get(name)}) is not used"
