@@ -78,13 +78,22 @@ def start(name: str, broker: RabbitMQ, queue: str, options: argparse.Namespace, 
     )
 
 
-def python_app(name: str, url: str, queue: str, results: str | None, concurrency: int, *arguments: str) -> Program:
-    """`bench_app.py` under celeriac or under Celery, with its results kept at the URL `results`, if anywhere."""
+def python_app(
+    name: str,
+    url: str,
+    queue: str,
+    results: str | None,
+    concurrency: int,
+    *arguments: str,
+    app: str = "bench_app",
+    environment: dict[str, str] | None = None,
+) -> Program:
+    """`bench_app.py`, or another app, under celeriac or under Celery, with its results kept at the URL `results`, if anywhere."""
     program = [celeriac_binary(), "--python", sys.executable] if name == "celeriac-python" else [sys.executable, "-m", "celery"]
-    command = [*program, "-A", "bench_app", "worker", "-Q", queue, "-c", str(concurrency), "-l", "WARNING", *arguments]
-    quiet = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+    command = [*program, "-A", app, "worker", "-Q", queue, "-c", str(concurrency), "-l", "WARNING", *arguments]
+    alone = ["-n", f"{name}@%h", "--without-mingle", "--without-gossip", "--without-heartbeat"]
     kept = {"BENCH_RESULTS": results} if results else {}
-    return Program([*command, *quiet], PYTHONPATH=str(HERE), BENCH_BROKER=url, **kept)
+    return Program([*command, *alone], PYTHONPATH=str(HERE), BENCH_BROKER=url, **kept, **(environment or {}))
 
 
 def fill(raw: Raw, queue: str, count: int, ignore_result: bool = True) -> None:

@@ -1,8 +1,9 @@
 """A child of the pool: Celery's own pool worker over main's pipes.
 
-The loop that takes jobs, the signals, the process's name and its start and end are billiard's and the installed
+The loop around the jobs, the signals, the process's name and its start and end are billiard's and the installed
 Celery's, so that whatever hooks into them (monitoring agents patch the worker's loop to flush at its end) finds them
-where it expects them. Only its two queues are ours: they speak the records of `src/message/record`.
+where it expects them. Only its two queues are ours: they speak the records of `src/message/record`, and run what
+needs nothing of that loop.
 """
 
 import faulthandler
@@ -38,7 +39,7 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 text_to_json = json.encoder.encode_basestring_ascii
 scan_json = json.JSONDecoder().scan_once
 #: What `kombu.utils.json.loads` does with text, without making a decoder each time.
-body_from_json = json.JSONDecoder(object_hook=kombu_json.object_hook).decode
+scan_body = json.JSONDecoder(object_hook=kombu_json.object_hook).scan_once
 
 #: What a repr or a traceback is cut to, so that no record is refused for its length.
 LONGEST_TEXT = 1024 * 1024
@@ -50,7 +51,7 @@ def live(host, worker, number, slots, jobs, results):
     os.set_blocking(results, True)
     outbox = Outbox(results, worker.app)
     pool_worker = Worker(
-        Inbox(jobs, outbox.run), outbox,
+        Inbox(jobs, outbox), outbox,
         initializer=process_initializer, initargs=(worker.app, worker.hostname),
         on_exit=process_destructor,
         sigprotection=False,
@@ -168,43 +169,68 @@ class Records:
 
     def read(self):
         """The next record as (kind, head, body), with the head still text."""
-        buffer = self.at_least(HEADER.size)
+        buffer = self.buffer or os.read(self.fd, READ_SIZE)
+        if len(buffer) < HEADER.size:
+            buffer = self.more(buffer, HEADER.size)
         _, kind, _, head, body = HEADER.unpack_from(buffer)
         middle = HEADER.size + head
         end = middle + body
         if len(buffer) < end:
-            buffer = self.at_least(end)
+            buffer = self.more(buffer, end)
         self.buffer = buffer[end:]
         return kind, buffer[HEADER.size:middle], buffer[middle:end]
 
-    def at_least(self, count):
-        """The buffer, once that many octets are in it."""
-        missing = count - len(self.buffer)
-        if missing > 0:
-            parts = [self.buffer]
-            while missing > 0:
-                part = os.read(self.fd, max(missing, READ_SIZE))
-                if not part:
-                    raise EOFError
-                parts.append(part)
-                missing -= len(part)
-            self.buffer = b"".join(parts)
-        return self.buffer
+    def more(self, buffer, count):
+        """The buffer, read on until it has that many octets."""
+        parts, missing = [buffer], count - len(buffer)
+        while missing > 0:
+            part = os.read(self.fd, max(missing, READ_SIZE))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
 
 
 class Inbox:
-    """The queue of jobs, as billiard's worker sees it."""
+    """The queue of jobs, as billiard's worker sees it.
 
-    def __init__(self, fd, run):
+    It sees few: a job that simply succeeds is run and answered for on the way, as all that billiard's loop does for
+    it would take longer than many a task. The loop's part are exceptions, and the end.
+    """
+
+    def __init__(self, fd, outbox):
         self.records = Records(fd)
-        self.run = run
+        self.outbox = outbox
 
     def get(self, timeout=None):
-        kind, head, body = self.records.read()
-        if kind != JOB:
-            return None  # to billiard the word to leave
-        job = load_head(head)
-        return TASK, (job["job"], None, self.run, (job, body), {})
+        read, outbox = self.records.read, self.outbox
+        while True:
+            kind, head, body = read()
+            if kind != JOB:
+                return None  # to billiard the word to leave
+            job = load_head(head)
+            try:
+                outcome = outbox.run(job, body)
+            except BaseException as exc:
+                return self.seen(job, again, exc)
+            failed, value, _ = outcome
+            if failed:
+                return self.seen(job, same, outcome)
+            outbox.succeeded(value)
+
+    @staticmethod
+    def seen(job, fun, outcome):
+        """The job as one that billiard has yet to run."""
+        return TASK, (job["job"], None, fun, (outcome,), {})
+
+
+def same(outcome):
+    return outcome
+
+
+def again(exc):
+    raise exc
 
 
 def load_head(text):
@@ -242,9 +268,7 @@ class Outbox:
         """The job is done: by its tracer, or in disorder, with an exception that got past it."""
         soft_limit.end()
         if in_order:
-            failed, value, _ = value
-            if not failed:
-                return self.succeeded(value)
+            _, value, _ = value  # one that succeeded does not come by here
         exc = unwrapped(value.exception)
         if not in_order:
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):
@@ -267,6 +291,7 @@ class Outbox:
 
     def succeeded(self, result):
         """As `done`, in haste."""
+        soft_limit.end()
         runtime = time.monotonic() - self.begun
         result = ',"result":' + text_to_json(readable(result)) if result is not None else ""
         head = f'{{"job":{self.job["job"]},"outcome":"success","runtime":{runtime}{result}}}'
@@ -359,8 +384,10 @@ def decoded(job, body, accept):
     content_type = properties.get("content_type")
     if content_type == JSON and accept and JSON in accept and registry._decoders.get(JSON) is kombu_json.loads:
         try:
-            args, kwargs, embed = body_from_json(body.decode())
-            return args, kwargs, embed
+            text = body.decode()
+            (args, kwargs, embed), end = scan_body(text, 0)
+            if end == len(text):
+                return args, kwargs, embed
         except Exception:
             pass  # kombu has the right words for it
     args, kwargs, embed = loads(body, content_type, properties.get("content_encoding"), accept=accept)
