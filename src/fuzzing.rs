@@ -11,6 +11,7 @@ pub use crate::message::fuzz::fuzz_task_message;
 pub use crate::message::pidbox::fuzz_pidbox;
 #[cfg(target_os = "linux")]
 pub use crate::pool::fuzz::fuzz_scheduler;
+pub use crate::worker::http::fuzz_http_request;
 
 /// A client's connection under any octets and timing; the time it starts at does not matter.
 pub fn fuzz_connection(data: &[u8]) {

@@ -18,6 +18,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("differential", celeriac::fuzzing::fuzz_differential),
     ("event", celeriac::fuzzing::fuzz_event),
     ("frame_decoder", celeriac::fuzzing::fuzz_frame_decoder),
+    ("http_request", celeriac::fuzzing::fuzz_http_request),
     ("json", celeriac::fuzzing::fuzz_json),
     ("method", celeriac::fuzzing::fuzz_method),
     ("pidbox", celeriac::fuzzing::fuzz_pidbox),

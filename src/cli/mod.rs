@@ -14,6 +14,7 @@ mod daemon;
 mod dev;
 mod environment;
 mod events;
+mod health;
 pub mod log;
 mod log_file;
 mod monitoring;
@@ -151,6 +152,7 @@ enum Command {
     Control(remote::ControlArguments),
     Purge(purge::Arguments),
     Events(events::Arguments),
+    Health(health::Arguments),
     Report(ReportArguments),
     Dev(dev::Arguments),
 }
@@ -239,6 +241,7 @@ fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode 
         Some(Command::Control(arguments)) => remote::control(&arguments, &setting),
         Some(Command::Purge(arguments)) => purge::run(&arguments, &setting),
         Some(Command::Events(arguments)) => events::run(&arguments, &setting),
+        Some(Command::Health(arguments)) => health::run(&arguments),
         Some(Command::Report(arguments)) => report(&arguments, &setting),
         Some(Command::Dev(arguments)) => dev::run(&arguments, &setting),
         None => {

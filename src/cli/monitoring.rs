@@ -49,6 +49,8 @@ impl Options {
             gossip: !self.without_gossip,
             mingle: !self.without_mingle,
             heartbeat: (!self.without_heartbeat).then(|| every.unwrap_or(Duration::from_secs(2))),
+            http: None,
+            heartbeat_file: None,
             report: report(app, transport, results, conf),
             conf: conf.to_owned(),
             conf_with_defaults: conf.to_owned(),

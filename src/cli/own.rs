@@ -1,6 +1,8 @@
 //! Options of the worker that Celery has not. For a Python app they are taken off its command line.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
@@ -10,7 +12,7 @@ use crate::message::record::Verdict;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     "--max-worker-lost",
     "--max-memory-kill",
     "--grace",
@@ -23,6 +25,8 @@ pub(super) const NAMES: [&str; 12] = [
     "--consumer-timeout",
     "--ask-after-silence",
     "--failover",
+    "--http",
+    "--heartbeat-file",
 ];
 
 /// See the [module page](self).
@@ -81,6 +85,29 @@ pub(super) struct Own {
     /// The order of brokers in a list: round-robin, shuffle, or priority, which goes back to the first after a loss
     #[arg(long, value_name = "ORDER", value_parser = failover)]
     failover: Option<Failover>,
+
+    /// Serve /livez, /readyz and /metrics at this address, for example 127.0.0.1:9540; a port alone is one of this
+    /// machine's own address
+    #[arg(
+        long,
+        env = "CELERIAC_HTTP",
+        hide_env_values = true,
+        value_parser = address,
+        value_name = "ADDRESS"
+    )]
+    http: Option<SocketAddr>,
+
+    /// Touch this file every second while the worker lives, for probes that can look at files only
+    #[arg(long, value_name = "PATH")]
+    heartbeat_file: Option<PathBuf>,
+}
+
+/// An address with a port; or a port, of the loopback address.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.trim_start_matches(':').parse::<u16>();
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = port.map(loopback).or_else(|_| text.parse());
+    address.map_err(|_| format!("'{text}' is neither an address with a port nor a port."))
 }
 
 /// What a lost connection means for tasks that run.
@@ -138,6 +165,11 @@ impl Own {
     pub(super) fn apply(&self, settings: &mut Settings) {
         self.apply_to_life(&mut settings.life);
         self.apply_to_broker(&mut settings.broker);
+        settings.monitoring.http = self.http;
+        settings
+            .monitoring
+            .heartbeat_file
+            .clone_from(&self.heartbeat_file);
     }
 
     fn apply_to_broker(&self, broker: &mut BrokerSettings) {

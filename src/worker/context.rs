@@ -12,6 +12,8 @@ use super::events::Dispatcher;
 use super::events::gossip::Gossip;
 use super::events::heart::Heart;
 use super::events::mingle::Mingle;
+use super::health::Health;
+use super::http::Http;
 use super::patience::Patience;
 use super::producer::Producer;
 use super::refusals::{self, CRITICAL};
@@ -59,6 +61,8 @@ pub struct Worker {
     pub(super) mailbox: Mailbox,
     pub(super) mingle: Mingle,
     pub(super) heart: Heart,
+    pub(super) health: Health,
+    pub(super) http: Http,
     /// The other workers it knows of.
     pub gossip: Gossip,
     /// When it began.
@@ -120,6 +124,8 @@ impl Worker {
             mailbox: Mailbox::default(),
             mingle: Mingle::default(),
             heart: Heart::default(),
+            health: Health::default(),
+            http: Http::default(),
             gossip: Gossip::default(),
             started: now,
             stall: Duration::ZERO,
@@ -234,6 +240,7 @@ impl Worker {
                 producer,
                 tasks,
                 pool,
+                health,
                 ..
             } = self;
             let Consumer {
@@ -246,6 +253,7 @@ impl Worker {
             } = consumer;
             while let Some(event) = link.poll_event() {
                 any = true;
+                health.heard();
                 let job = match event {
                     LinkEvent::Amqp(Event::Deliver(delivery)) => {
                         match subscriptions.purpose(delivery.channel) {

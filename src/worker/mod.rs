@@ -28,6 +28,7 @@
 //! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
 //! | `control` | remote control: the node's mailbox, the commands |
 //! | `events`, `notices` | what monitors are told, and what may be lost |
+//! | `health`, `http`, `metrics` | what probes and scrapers are told |
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
 //! | `successor` | a new zygote for a Python app, when the first is lost |
 //! | `refusals` | the log's words for messages that cannot be run |
@@ -46,10 +47,13 @@ mod events;
 mod extensions;
 mod foreign;
 mod gather;
+mod health;
+pub mod http;
 mod leaving;
 mod limits;
 mod losses;
 mod memory;
+mod metrics;
 pub mod node_name;
 mod notices;
 mod options;

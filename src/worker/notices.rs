@@ -29,6 +29,8 @@ pub(super) struct Notices {
     waiting: VecDeque<Notice>,
     octets: usize,
     dropped: u64,
+    /// How many were dropped in all.
+    dropped_ever: u64,
 }
 
 impl Notices {
@@ -38,6 +40,7 @@ impl Notices {
         self.waiting.push_back(notice);
         while self.octets > LIMIT && self.pop().is_some() {
             self.dropped += 1;
+            self.dropped_ever += 1;
         }
     }
 
@@ -51,6 +54,11 @@ impl Notices {
     /// Whether none wait.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many were ever dropped.
+    pub(super) fn dropped_ever(&self) -> u64 {
+        self.dropped_ever
     }
 
     /// How many were dropped since this was asked last.

@@ -30,6 +30,8 @@ pub struct TaskOptions {
     pub ignore_result: bool,
     /// Store a STARTED state when the task starts; default `false`. Main writes it.
     pub track_started: bool,
+    /// Send events of it, where events of tasks are sent at all; default `true`. Main sends them.
+    pub send_events: bool,
 }
 
 impl Default for TaskOptions {
@@ -46,6 +48,7 @@ impl Default for TaskOptions {
             default_retry_delay: Duration::from_secs(180),
             ignore_result: false,
             track_started: false,
+            send_events: true,
         }
     }
 }
@@ -123,6 +126,13 @@ impl TaskOptions {
     #[must_use]
     pub fn ignore_result(mut self, on: bool) -> Self {
         self.ignore_result = on;
+        self
+    }
+
+    /// See [`send_events`](Self#structfield.send_events).
+    #[must_use]
+    pub fn send_events(mut self, on: bool) -> Self {
+        self.send_events = on;
         self
     }
 

@@ -166,6 +166,11 @@ impl Producer {
         self.outbox.len() >= CONGESTED || self.octets >= CONGESTED_OCTETS
     }
 
+    /// How many events and replies were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.notices.dropped_ever()
+    }
+
     /// What has been settled since the last call.
     pub(super) fn poll_settled(&mut self) -> Option<(Publication, Fate)> {
         let settled = self.settled.pop()?;

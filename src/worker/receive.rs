@@ -101,7 +101,9 @@ impl Tasks {
         {
             books.tell(About::Received, Weight::Passing, &job.record);
         }
-        self.events.note(&task.id, || received(&task));
+        if let Some(request) = self.requests.get(key) {
+            self.events.note(request, || received(&task));
+        }
         match task.eta.as_ref().map(|eta| eta.at) {
             Some(eta) if eta > wall => {
                 self.hold(Held { job, eta }, now);
@@ -134,7 +136,7 @@ impl Tasks {
             return self.set_alarm(key, What::HandBack, after(now, pause));
         }
         let name = task.name.clone().into_owned();
-        self.events.note(&task.id, || task_event::What::Failed {
+        self.events.note(&request, || task_event::What::Failed {
             exception: format!("NotRegistered({})", python_quoted(&name)),
             traceback: String::new(),
         });

@@ -70,6 +70,8 @@ pub struct Request {
     pub ignore_result: bool,
     /// STARTED is reported.
     pub track_started: bool,
+    /// Events tell of it, when events are sent (`send_events`).
+    pub sends_events: bool,
     /// The Job record a child is given, from then on: what remote control and the clerk of a Python app are told.
     /// A large body is left out unless a clerk may need it.
     pub(super) record: Vec<u8>,
@@ -170,6 +172,7 @@ impl Request {
             reject_on_worker_lost: options.reject_on_worker_lost,
             ignore_result: task.ignore_result.unwrap_or(options.ignore_result),
             track_started: options.track_started,
+            sends_events: options.send_events,
             record: Vec::new(),
             state: State::Waiting,
             alarm: None,

@@ -1,6 +1,7 @@
 //! What a worker is told before it starts.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,6 +123,10 @@ pub struct Monitoring {
     pub mingle: bool,
     /// How often it says that it is alive; never with `--without-heartbeat`.
     pub heartbeat: Option<Duration>,
+    /// Where health and metrics are served (`--http`).
+    pub http: Option<SocketAddr>,
+    /// A file that is touched as long as the worker lives (`--heartbeat-file`).
+    pub heartbeat_file: Option<PathBuf>,
     /// The settings that are not the default, as `inspect conf` shows them: a JSON object.
     pub conf: String,
     /// All settings, as `inspect conf yes` shows them.
@@ -138,6 +143,8 @@ impl Default for Monitoring {
             gossip: true,
             mingle: true,
             heartbeat: Some(Duration::from_secs(2)),
+            http: None,
+            heartbeat_file: None,
             conf: "{}".to_owned(),
             conf_with_defaults: "{}".to_owned(),
             report: String::new(),

@@ -1,10 +1,12 @@
 //! What has happened to tasks, for those who watch: the worker's events, which monitors read.
 //!
-//! Nothing is noted while nobody watches, and what is noted is bounded: of too much the oldest is dropped and counted.
+//! Nothing is noted while nobody watches or counts, and what is noted is bounded: of too much the oldest is dropped and counted.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
+use super::metrics::Metrics;
+use super::request::Request;
 use crate::sys::clock;
 
 /// How many events are kept for somebody who does not fetch them.
@@ -92,6 +94,8 @@ pub struct TaskEvents {
     pub watched: bool,
     queue: VecDeque<TaskEvent>,
     dropped: u64,
+    /// What is counted of all this, whether or not anybody watches.
+    pub(super) metrics: Metrics,
 }
 
 impl TaskEvents {
@@ -103,9 +107,16 @@ impl TaskEvents {
         }
     }
 
-    /// Notes what has happened to the task `id`, if anybody watches.
-    pub(super) fn note(&mut self, id: &str, what: impl FnOnce() -> What) {
-        if !self.watched {
+    /// Notes what has happened to a task, if anybody watches or counts.
+    pub(super) fn note(&mut self, request: &Request, what: impl FnOnce() -> What) {
+        if !self.watched && !self.metrics.on {
+            return;
+        }
+        let what = what();
+        if self.metrics.on {
+            self.metrics.count(request, &what);
+        }
+        if !self.watched || !request.sends_events {
             return;
         }
         if self.queue.len() >= MOST {
@@ -113,9 +124,9 @@ impl TaskEvents {
             self.dropped += 1;
         }
         self.queue.push_back(TaskEvent {
-            id: id.to_owned(),
+            id: request.id.clone(),
             at: clock::wall(),
-            what: what(),
+            what,
         });
     }
 

@@ -199,7 +199,7 @@ impl Tasks {
                 .report(request, &Ending::Started { pid, node }, None, producer);
         }
         if !again {
-            self.events.note(&request.id, || What::Started);
+            self.events.note(request, || What::Started);
             match self.accepted.get_mut(&request.name) {
                 Some(count) => *count += 1,
                 None => drop(self.accepted.insert(request.name.clone(), 1)),
@@ -284,6 +284,7 @@ impl Tasks {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
+        self.events.metrics.count_lost(request);
         let handed_back = !request.acknowledged && request.reject_on_worker_lost;
         let last = handed_back && self.losses.is_last(&request.id);
         let (name, id) = (&request.name, &request.id);
@@ -310,7 +311,7 @@ impl Tasks {
         let confirms = self
             .reporter
             .report(request, &ending, request.waits(key), producer);
-        self.events.note(&request.id, || What::Failed {
+        self.events.note(request, || What::Failed {
             exception: shown,
             traceback: String::new(),
         });
@@ -330,7 +331,7 @@ impl Tasks {
         };
         let (ending, verdict) = match cause {
             Cause::Cancelled if !request.acknowledged => {
-                self.events.note(&request.id, || What::Cancelled);
+                self.events.note(request, || What::Cancelled);
                 return self.settle(key, 0, Verdict::Requeue, acks);
             }
             Cause::Cancelled => (Ending::Cancelled, Verdict::Ack),
@@ -345,7 +346,7 @@ impl Tasks {
         let confirms = self
             .reporter
             .report(request, &ending, request.waits(key), producer);
-        self.events.note(&request.id, || happened(cause));
+        self.events.note(request, || happened(cause));
         self.settle(key, usize::from(confirms), verdict, acks);
     }
 
@@ -366,7 +367,7 @@ impl Tasks {
                 Verdict::Requeue => Some(true),
             };
             if let Some(requeue) = requeue {
-                self.events.note(&request.id, || What::Rejected { requeue });
+                self.events.note(request, || What::Rejected { requeue });
             }
         }
         self.remember(key, if early { Verdict::Ack } else { verdict });
@@ -473,7 +474,7 @@ fn note_answer(events: &mut TaskEvents, request: &Request, done: Done) {
             traceback,
         },
     };
-    events.note(&request.id, || what);
+    events.note(request, || what);
 }
 
 /// The event for a task that we have ended.

@@ -87,6 +87,8 @@ fn monitoring(report: &Report) -> Monitoring {
         gossip: !worker.without_gossip,
         mingle: !worker.without_mingle,
         heartbeat: (!worker.without_heartbeat).then(|| every.unwrap_or(Duration::from_secs(2))),
+        http: None,
+        heartbeat_file: None,
         report: report.bug_report.clone(),
         conf: report.conf.clone(),
         conf_with_defaults: report.conf_with_defaults.clone(),
@@ -222,6 +224,7 @@ fn options(task: &TaskReport) -> TaskOptions {
         .acks_on_failure(task.acks_on_failure)
         .acks_on_timeout(task.acks_on_timeout)
         .reject_on_worker_lost(task.reject_on_worker_lost)
+        .send_events(task.send_events)
         .ignore_result(task.ignore_result && !task.store_errors_even_if_ignored);
     options.time_limit = seconds(task.time_limit);
     options.soft_time_limit = seconds(task.soft_time_limit);

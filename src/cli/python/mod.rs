@@ -32,7 +32,7 @@ use line::Line;
 const UNSERVED_POOLS: [&str; 3] = ["eventlet", "gevent", "threads"];
 
 /// Commands that Celery does not have; they may be about a Python app all the same.
-const OURS: [&str; 2] = ["broker", "dev"];
+const OURS: [&str; 3] = ["broker", "dev", "health"];
 
 /// The command line of a Python app, if `words` (those after the program's name) is one.
 pub(super) fn claim(words: &[OsString], app: &App) -> Option<Invocation> {

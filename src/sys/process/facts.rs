@@ -20,6 +20,14 @@ pub fn resident_memory(pid: Pid) -> io::Result<u64> {
     Ok(pages.ok_or(io::ErrorKind::InvalidData)? * configured(nix::unistd::SysconfVar::PAGE_SIZE)?)
 }
 
+/// Whether `pid` is stopped by a signal, held by a debugger, or dead.
+pub fn is_stopped(pid: Pid) -> io::Result<bool> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let state = after_name.trim_start().chars().next();
+    Ok(matches!(state, Some('T' | 't' | 'Z' | 'X')))
+}
+
 /// The processor time `pid` has used, in user and in system mode, with its waited-for children not
 /// counted. Counted in ticks of usually 10 ms.
 pub fn cpu_time(pid: Pid) -> io::Result<Duration> {

@@ -19,7 +19,8 @@ mod title;
 pub use daemon::{become_user, detach, set_umask};
 #[cfg(target_os = "linux")]
 pub use facts::{
-    Usage, cpu_time, load_average, out_of_memory_kills, resident_memory, thread_count, usage,
+    Usage, cpu_time, is_stopped, load_average, out_of_memory_kills, resident_memory, thread_count,
+    usage,
 };
 #[cfg(target_os = "linux")]
 pub use life::{

@@ -1,9 +1,10 @@
-//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, StateDB, Pool,
+//! The steps of the Worker blueprint, one per file: Hub, Producer, Clerk, StateDB, Health, Pool,
 //! Autoscaler, Consumer.
 
 mod autoscaler;
 mod clerk;
 mod consumer;
+mod health;
 mod hub;
 pub(super) mod pool;
 mod producer;
@@ -21,6 +22,7 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
             Box::new(producer::Producer::default()),
             Box::new(clerk::Clerk::default()),
             Box::new(state_db::StateDb),
+            Box::new(health::Health),
             Box::new(pool::Pool),
             Box::new(autoscaler::Autoscaler::default()),
             Box::new(consumer::Consumer),

@@ -230,6 +230,8 @@ impl Worker {
                 exit,
                 expected,
             } => {
+                let [retired, lost] = &mut tasks.events.metrics.children_ended;
+                *(if expected { retired } else { lost }) += 1;
                 if expected {
                     log::debug!("Process '{name}' pid:{pid} exited with '{exit}'");
                 } else {

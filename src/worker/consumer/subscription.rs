@@ -5,9 +5,12 @@
 //!
 //! A worker has several on one connection: see [`Purpose`].
 
+use std::collections::BTreeMap;
+
 use super::frames::{cancel, consume, declare};
 use super::window::Window;
 use crate::amqp::connection::CommandError;
+use crate::amqp::method::basic;
 use crate::amqp::{Connection, ShortStr};
 use crate::worker::settings::Queue;
 
@@ -50,6 +53,8 @@ pub(in crate::worker) struct Subscription {
     pub(super) state: State,
     pub(super) consumed: Vec<Consumed>,
     last_place: u32,
+    /// The queues that were ever listed, by their places.
+    names: BTreeMap<u32, String>,
     /// How many unsettled messages the broker may give out. Nothing where messages are not acknowledged.
     pub(super) window: Option<Window>,
     /// It has stood before.
@@ -103,6 +108,7 @@ impl Subscription {
             state: State::Closed,
             consumed: Vec::new(),
             last_place: 0,
+            names: BTreeMap::new(),
             window: None,
             proven: false,
         };
@@ -115,6 +121,7 @@ impl Subscription {
     /// Consumes these queues instead, from the next channel on.
     pub(in crate::worker) fn replace(&mut self, queues: Vec<Queue>) {
         self.consumed.clear();
+        self.names.clear();
         for queue in queues {
             self.list(queue);
         }
@@ -122,12 +129,32 @@ impl Subscription {
 
     fn list(&mut self, queue: Queue) {
         self.last_place += 1;
+        self.names.insert(self.last_place, queue.name.clone());
         self.consumed.push(Consumed {
             place: self.last_place,
             times: 0,
             queue,
             proven: false,
         });
+    }
+
+    /// The queue of a consumer that is or was one of these, by its place.
+    pub(in crate::worker) fn name_of(&self, place: u32) -> Option<&str> {
+        self.names.get(&place).map(String::as_str)
+    }
+
+    /// Has the broker say something, which changes nothing. Whether that was possible.
+    pub(in crate::worker) fn ask(&self, connection: &mut Connection) -> bool {
+        let State::Consuming { channel } = self.state else {
+            return false;
+        };
+        let window = self.window.as_ref();
+        let qos = basic::Qos {
+            prefetch_size: 0,
+            prefetch_count: self.prefetch_count(),
+            global: window.is_some_and(|window| window.global),
+        };
+        connection.call(channel, qos).is_ok()
     }
 
     /// Whether so many unsettled messages leave room for another.
