@@ -234,6 +234,14 @@ def whoami():
     return multiprocessing.current_process().name.rpartition("-")[0]
 
 
+IMPORTED_BY = os.getpid()
+
+
+@app.task
+def imported_by():
+    return [IMPORTED_BY, os.getpid()]
+
+
 @signals.task_prerun.connect(sender=hooked)
 @signals.task_postrun.connect(sender=hooked)
 @signals.task_success.connect(sender=hooked)

@@ -66,7 +66,7 @@ class PythonWorker:
 def start(broker, redis_url, tmp_path):
     started = []
 
-    def begin(*options: str, **variables: str) -> PythonWorker:
+    def begin(*options: str, **variables: str) -> PythonWorker:  # and `app`
         started.append(PythonWorker(broker, redis_url, tmp_path, *options, **variables))
         return started[-1]
 
@@ -138,6 +138,21 @@ def test_a_soft_limit_is_raised_in_the_task_and_a_hard_one_ends_it(start):
     assert worker.client(code.format(options="soft_time_limit=0.5")).startswith("SoftTimeLimitExceeded(")
     assert worker.client(code.format(options="time_limit=0.5")) == "TimeLimitExceeded(0.5)"
     assert worker.client("print(add.delay(1, 2).get(timeout=20))") == "3"
+
+
+@pytest.mark.parametrize("app", ["plain", "plain:app"])
+def test_a_spawned_child_is_an_interpreter_of_its_own(start, app):
+    """What the module has done at its import it has done once in the zygote and once in each child."""
+    worker = start("--pool-start-method", "spawn", "--max-tasks-per-child", "2", app=app)
+    seen = worker.client("print([imported_by.delay().get(timeout=30) for _ in range(4)])")
+    assert all(imported == running for imported, running in eval(seen)) and len({pid for _, pid in eval(seen)}) == 2
+    children = [child for child in worker.main.children()]
+    task_id = worker.client("r = talk.delay(); r.get(timeout=30); print(r.id)")
+    worker.wait_log(f"plain.talk[{task_id}]: logged well")
+    assert "WARNING/ForkPoolWorker-3] printed" in worker.log
+    assert worker.client("print(flaky.delay(1).get(timeout=30))") == "1"
+    worker.popen.kill()
+    wait_until(lambda: not any(child.alive() for child in children), "the end of all processes", 2)
 
 
 def test_what_is_printed_and_logged_is_in_celerys_format(start):

@@ -21,7 +21,12 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 host = json.load(sys.stdin)
-sys.meta_path.append(Sources(host.pop("sources")))
-import celeriac_zygote  # noqa: E402
+sys.meta_path.append(Sources(host["sources"]))
+if "child" in host:
+    import celeriac_spawned
 
-celeriac_zygote.main(host)
+    celeriac_spawned.main(host)
+else:
+    import celeriac_zygote
+
+    celeriac_zygote.main(host)

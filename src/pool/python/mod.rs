@@ -40,11 +40,12 @@ use crate::sys::process::{self, Exit, Pid};
 const BOOT: &str = include_str!("boot.py");
 
 /// The modules by the names they are imported under.
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
     ("celeriac_child", include_str!("child.py")),
     ("celeriac_clerk", include_str!("clerk.py")),
     ("celeriac_differences", include_str!("differences.py")),
     ("celeriac_report", include_str!("report.py")),
+    ("celeriac_spawned", include_str!("spawned.py")),
     ("celeriac_zygote", include_str!("zygote.py")),
 ];
 
@@ -62,6 +63,7 @@ pub struct Host {
 /// What the zygote reads before anything else.
 #[derive(Serialize)]
 struct Letter<'a> {
+    boot: &'static str,
     sources: std::collections::BTreeMap<&'static str, &'static str>,
     arguments: &'a [String],
     main: i32,
@@ -141,6 +143,7 @@ impl Starting {
         drop(command); // with its end of the letter
         let pid = Pid::new(interpreter.id().cast_signed()).ok_or(StartError::NoReport)?;
         let text = serde_json::to_vec(&Letter {
+            boot: BOOT,
             sources: SOURCES.into_iter().collect(),
             arguments: &host.arguments,
             main: process::current().raw(),

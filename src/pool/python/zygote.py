@@ -118,9 +118,11 @@ def serve(host, worker):
     """Forks children as main asks for them, until main closes its end."""
     import celeriac_child
     import celeriac_clerk
+    import celeriac_spawned
     from celery import signals
 
-    roles = {b"fork": celeriac_child.live, b"clerk": celeriac_clerk.live}
+    spawn = getattr(worker, "pool_start_method", "fork") == "spawn"
+    roles = {b"fork": celeriac_spawned.begin if spawn else celeriac_child.live, b"clerk": celeriac_clerk.live}
     slots = Slots()
     # Whoever stops a worker by its process group or cgroup means main and the children.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -251,8 +253,8 @@ class Slots:
     back when the process ends, however it ends, and nobody inherits it.
     """
 
-    def __init__(self):
-        self.file = os.memfd_create("celeriac-slots") if hasattr(os, "memfd_create") else None
+    def __init__(self, file=None):
+        self.file = os.memfd_create("celeriac-slots") if file is None and hasattr(os, "memfd_create") else file
 
     def take(self):
         import fcntl
