@@ -129,7 +129,10 @@ impl Acks {
 
     /// Gives out what is decided. Rejections come first, since an acknowledgement with `multiple` would
     /// swallow one that is still on its way.
-    pub fn flush(&mut self, mut send: impl FnMut(Settle)) {
+    ///
+    /// Unless `all` is wanted, acknowledgements beyond the first open delivery wait, as long as they are the fewer:
+    /// once that delivery is settled too they cost the broker nothing of their own.
+    pub fn flush(&mut self, all: bool, mut send: impl FnMut(Settle)) {
         self.outstanding -= self.pending();
         for (tag, requeue) in self.rejects.drain(..) {
             send(Settle::Reject { tag, requeue });
@@ -152,10 +155,13 @@ impl Acks {
                 multiple: run > 1,
             });
         }
+        self.fresh.retain(|number| *number >= self.first);
+        if !all && self.fresh.len() < run {
+            self.outstanding += self.fresh.len();
+            return;
+        }
         for number in self.fresh.drain(..) {
-            let Some(index) = number.checked_sub(self.first) else {
-                continue;
-            };
+            let index = number - self.first;
             if let Some(entry) = self.entries.get_mut(index as usize) {
                 entry.state = State::Told;
                 send(Settle::Ack {
@@ -198,7 +204,7 @@ mod tests {
 
     fn flush(acks: &mut Acks) -> Vec<Settle> {
         let mut frames = vec![];
-        acks.flush(|frame| frames.push(frame));
+        acks.flush(true, |frame| frames.push(frame));
         frames
     }
 
@@ -240,6 +246,29 @@ mod tests {
             }]
         );
         assert_eq!(flush(&mut acks), []);
+    }
+
+    #[test]
+    fn a_few_behind_an_open_delivery_wait_until_a_run_covers_them() {
+        let mut acks = window(6);
+        let mut part = |acks: &mut Acks| {
+            let mut frames = vec![];
+            acks.flush(false, |frame| frames.push(frame));
+            frames
+        };
+        let ack = |number, multiple| Settle::Ack {
+            tag: tag(number),
+            multiple,
+        };
+        for number in [1, 2, 4] {
+            acks.ack(tag(number));
+        }
+        assert_eq!(part(&mut acks), [ack(2, true)]);
+        assert_eq!((acks.outstanding(), acks.pending()), (4, 1));
+        acks.ack(tag(3));
+        assert_eq!(part(&mut acks), [ack(4, true)]);
+        acks.ack(tag(6));
+        assert_eq!(part(&mut acks), [ack(6, false)], "nothing else to tell");
     }
 
     #[test]
@@ -318,11 +347,15 @@ mod tests {
                     }
                     1 if acks.ack(tag(number)) => decided.push((number, true)),
                     2 if acks.reject(tag(number), true) => decided.push((number, false)),
-                    3 => acks.flush(|frame| apply(&mut broker, &mut settled, frame)),
+                    3 => {
+                        let all = number % 2 == 0;
+                        acks.flush(all, |frame| apply(&mut broker, &mut settled, frame));
+                        prop_assert_eq!(acks.outstanding(), broker.len());
+                    }
                     _ => {}
                 }
             }
-            acks.flush(|frame| apply(&mut broker, &mut settled, frame));
+            acks.flush(true, |frame| apply(&mut broker, &mut settled, frame));
             decided.sort_unstable();
             settled.sort_unstable();
             prop_assert_eq!(decided, settled);

@@ -329,7 +329,7 @@ impl World {
             open,
             ..
         } = self;
-        acks.flush(|frame| {
+        acks.flush(true, |frame| {
             let (tag, multiple, fate) = match frame {
                 Settle::Ack { tag, multiple } => (tag, multiple, "ack"),
                 Settle::Reject { tag, requeue: true } => (tag, false, "requeue"),

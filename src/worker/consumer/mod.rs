@@ -270,7 +270,7 @@ impl Consumer {
         if self.gather.is_due(self.acks.pending(), enough, busy, now)
             && let Some(connection) = self.link.connection()
         {
-            self.acks.flush(|settle| {
+            self.acks.flush(!busy, |settle| {
                 // False only for a tag of a channel that is gone: its message comes again.
                 let _ = match settle {
                     Settle::Ack { tag, multiple } => connection.ack(tag, multiple),
