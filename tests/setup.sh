@@ -13,6 +13,7 @@ readonly CELERY_VERSION=5.7.0
 readonly PYTEST_VERSION=8.4.2
 readonly FLOWER_VERSION=2.2.0
 readonly DJANGO_VERSION=5.2.19
+readonly SENTRY_VERSION=2.75.0
 readonly VENV="${CELERIAC_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/celeriac/venv-celery-$CELERY_VERSION}"
 readonly POLICY=/usr/sbin/policy-rc.d
 
@@ -78,15 +79,15 @@ install_packages() {
 
 install_python() {
     if "$VENV/bin/python" -c "
-import celery, django, flower, pytest, redis, sqlalchemy
+import celery, django, flower, pytest, redis, sentry_sdk, sqlalchemy
 assert celery.__version__ == '$CELERY_VERSION'" 2>/dev/null; then
         say "Celery $CELERY_VERSION: there"
         return
     fi
-    say "installing Celery $CELERY_VERSION, Django, Flower and pytest into $VENV"
+    say "installing Celery $CELERY_VERSION, Django, Flower, sentry-sdk and pytest into $VENV"
     "$VENV/bin/python" -c "" 2>/dev/null || { rm -rf "$VENV"; python3 -m venv "$VENV"; }
     "$VENV/bin/pip" --quiet --disable-pip-version-check install \
-        "celery[redis,sqlalchemy]==$CELERY_VERSION" "django==$DJANGO_VERSION" "flower==$FLOWER_VERSION" \
+        "celery[redis,sqlalchemy]==$CELERY_VERSION" "django==$DJANGO_VERSION" "sentry-sdk==$SENTRY_VERSION" "flower==$FLOWER_VERSION" \
         "pytest==$PYTEST_VERSION" >&2
 }
 

@@ -234,6 +234,21 @@ def whoami():
     return multiprocessing.current_process().name.rpartition("-")[0]
 
 
+@app.task(track_started=True)
+def in_c():
+    """Minutes in a function of C's, which holds the GIL and looks at no signal."""
+    return sum(range(10**11))
+
+
+@app.task
+def debugged(x):
+    from celery.contrib import rdb
+
+    answer = x
+    rdb.set_trace()
+    return answer
+
+
 IMPORTED_BY = os.getpid()
 
 
@@ -265,6 +280,13 @@ if os.environ.get("STORY_RECEIVERS"):
     @signals.heartbeat_sent.connect
     def noted_heartbeat(sender, **kwargs):
         note("heartbeats", type(sender).__name__)
+
+
+if os.environ.get("STORY_SENTRY"):
+    import sentry_sdk
+    from sentry_sdk.integrations.celery import CeleryIntegration
+
+    sentry_sdk.init(dsn=os.environ["STORY_SENTRY"], integrations=[CeleryIntegration()])
 
 
 if os.environ.get("STORY_AGENT"):  # a monitoring agent that flushes at the end of a process, as sentry-sdk does

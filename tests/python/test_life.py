@@ -108,12 +108,14 @@ def test_a_result_waits_for_the_next_zygote(start):
     assert worker.stop() == 0
 
 
-def test_nothing_outlives_main(start):
+@pytest.mark.parametrize("where", ["python", "c"])
+def test_nothing_outlives_main(start, where):
     worker = start()
     worker.client("killed.delay().get(timeout=20, propagate=False); print(0)")  # so that there is a clerk
     path = worker.folder / "never"
-    task_id = worker.client(f"print(started.delay({str(path)!r}).id)")
-    wait_until(lambda: f"[{task_id}] received" in worker.log, "the task to be received")
+    call = {"python": f"started.delay({str(path)!r})", "c": "in_c.delay()"}[where]
+    task_id = worker.client(f"print({call}.id)")
+    wait_until(lambda: "STARTED" in worker.client(f"print(app.AsyncResult({task_id!r}).state)"), "the task to start")
     family = worker.main.descendants()
     assert len(family) >= 3  # zygote, clerk, child
     worker.popen.kill()

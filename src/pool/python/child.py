@@ -20,6 +20,7 @@ from billiard.pool import ACK, DEATH, READY, TASK
 from celery import VERSION, signals
 from celery.app import trace
 from celery.app.task import Context, Task
+from celery.apps.worker import install_rdb_handler
 from celery.concurrency import asynpool
 from celery.concurrency.prefork import process_destructor, process_initializer
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
@@ -71,6 +72,7 @@ class Worker(asynpool.Worker):
         # Main asks what we are doing; also while the app's own start of a child takes its time.
         faulthandler.register(signal.SIGRTMIN + 1, file=2, all_threads=True)
         super().after_fork()
+        install_rdb_handler()  # Celery's children have that of its main
         signal.signal(signal.SIGUSR1, soft_limit.reached)
 
     def contribute_to_object(self, obj):
