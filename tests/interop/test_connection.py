@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -151,17 +152,24 @@ def test_a_vhost_of_any_name(make_worker, broker: RabbitMQ, queue: str) -> None:
         client.close()
 
 
-@pytest.mark.celeriac("robust against what is not a broker at all")
-@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4096, b""])
-def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> None:
+@contextlib.contextmanager
+def greeted(make_worker, greeting: bytes) -> Iterator[Worker]:
+    """A worker whose broker says this to both its connections, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(TIMEOUT)
-        port = server.getsockname()[1]
-        worker = make_worker(f"amqp://guest:guest@127.0.0.1:{port}//", ready=False)
-        peer, _ = server.accept()
-        with peer:
-            with contextlib.suppress(OSError):
+        worker = make_worker(f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}//", ready=False)
+        for _ in range(2):
+            peer, _ = server.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.recv(8)
                 peer.sendall(greeting)
+        yield worker
+
+
+@pytest.mark.celeriac("robust against what is not a broker at all")
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4096, b""], ids=["http", "noise", "nothing"])
+def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> None:
+    with greeted(make_worker, greeting) as worker:
         worker.wait_log(r"Cannot connect to ", timeout=20)
         assert worker.alive()
         worker.send_signal(signal.SIGTERM)
@@ -170,13 +178,8 @@ def test_something_else_answers_on_the_port(make_worker, greeting: bytes) -> Non
 
 @pytest.mark.celeriac("Celery tries on for ever")
 def test_t23_a_server_of_another_protocol_ends_the_worker(make_worker) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(TIMEOUT)
-        worker = make_worker(f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}//", ready=False)
-        peer, _ = server.accept()
-        with peer:
-            peer.sendall(b"AMQP\x00\x00\x08\x00")
-            assert worker.wait() == 1
+    with greeted(make_worker, b"AMQP\x00\x00\x08\x00") as worker:
+        assert worker.wait() == 1
         assert "Unrecoverable error" in worker.log
 
 
