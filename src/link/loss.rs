@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::amqp::connection::CloseReason;
+use crate::amqp::reply::ReplyCode;
 
 /// Why an attempt failed or a connection ended. `Display` words it as Celery's log does, `[Errno
 /// 111] Connection refused` for example; which URL it was about is told beside it, by the event.
@@ -22,6 +23,15 @@ pub enum Loss {
     /// The connection ended: the broker said so, hung up, broke a rule, fell silent, or did not
     /// finish the login.
     Closed(CloseReason),
+}
+
+impl Loss {
+    /// The broker has closed the connection over something that it does not do, such as a limit for a whole channel with
+    /// a quorum queue on it.
+    pub fn is_not_implemented(&self) -> bool {
+        matches!(self, Self::Closed(CloseReason::Server { code, .. })
+            if *code == ReplyCode::NotImplemented.number())
+    }
 }
 
 /// What a timeout was set for.

@@ -160,3 +160,23 @@ fn t2_2_the_queues_own_timeout_counts() {
     never.expect(now);
     assert_eq!(never.next_deadline(), None);
 }
+
+/// T7.1: a child has taken the job at the very moment at which the channel was lost: it is in hand like those that run.
+#[test]
+fn t7_1_what_a_child_takes_at_the_last_moment_is_known_again() {
+    let mut world = World::new();
+    world.deliver("late", None, None, false);
+    let job = world.waiting.pop().unwrap();
+    world.acks.reset();
+    world.lose_channel();
+    world.waiting.push(job);
+    world.assign(0);
+    world.epoch += 1;
+    world.tag = 0;
+    world.open.clear();
+    world.send(1, true);
+    assert!(world.waiting.is_empty(), "it is not run twice");
+    world.finish(0, 0);
+    world.confirm();
+    assert_eq!(world.settled[&1], ["ack"]);
+}

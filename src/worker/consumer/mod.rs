@@ -24,10 +24,10 @@ use super::gather::Gather;
 use super::patience::{Patience, UNANSWERED};
 use super::settings::Settings;
 use super::wiring::{Wire, earliest};
-use crate::amqp::connection::{CloseReason, Delivery, Event};
-use crate::amqp::{ReplyCode, ShortStr};
+use crate::amqp::ShortStr;
+use crate::amqp::connection::{Delivery, Event};
 use crate::boot::{Blueprint, BlueprintError};
-use crate::link::{Link, LinkEvent, Loss, Retry, Turn};
+use crate::link::{Link, LinkEvent, Retry, Turn};
 use crate::message::pidbox;
 use subscription::Purpose;
 use subscriptions::Subscriptions;
@@ -310,7 +310,7 @@ pub(super) fn heed(
         } => {
             let tasks = subscriptions.of_mut(Purpose::Tasks);
             let first = !tasks.is_proven();
-            if is_refused_window(&reason) && tasks.refuse_global() {
+            if reason.is_not_implemented() && tasks.refuse_global() {
                 log::info!("consumer: a queue takes no limit for the whole channel: {reason}");
             }
             acks.reset();
@@ -394,12 +394,6 @@ fn heed_broker(
         }
         _ => None,
     }
-}
-
-/// Whether the broker has closed the connection over a limit for the whole channel, as for a quorum queue.
-fn is_refused_window(reason: &Loss) -> bool {
-    matches!(reason, Loss::Closed(CloseReason::Server { code, .. })
-        if *code == ReplyCode::NotImplemented.number())
 }
 
 #[cfg(test)]
