@@ -251,3 +251,50 @@ impl Worker {
 fn seconds(limit: Duration) -> f64 {
     limit.as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Timer;
+
+    /// T12.1: whatever the soft limit is, the hard one comes at its time.
+    #[test]
+    fn the_hard_limit_comes_at_its_time_whatever_the_soft_one_is() {
+        let seconds = |limit: Option<u64>| limit.map(Duration::from_secs);
+        for (soft, hard, meant) in [
+            (Some(3), Some(5), (Some(3), Some(5))),
+            (Some(5), Some(5), (None, Some(5))),
+            (Some(9), Some(5), (None, Some(5))),
+            (None, Some(5), (None, Some(5))),
+            (Some(3), None, (Some(3), None)),
+            (None, None, (None, None)),
+        ] {
+            let given = Limits {
+                soft: seconds(soft),
+                hard: seconds(hard),
+            };
+            let expected = Limits {
+                soft: seconds(meant.0),
+                hard: seconds(meant.1),
+            };
+            let limits = Limits::of_run([Limits::default(), given, Limits::default()]);
+            assert_eq!(limits, expected);
+            assert_eq!(
+                given.is_odd(),
+                soft.is_some() && hard.is_some() && soft >= hard
+            );
+        }
+        let begun = clock::now();
+        let mut timer = Timer::new(begun);
+        timer.insert(after(begun, Duration::from_secs(5)), 0, What::Hard);
+        assert_eq!(
+            timer.pop_due(begun + Duration::from_millis(4990)),
+            None,
+            "never early"
+        );
+        assert_eq!(
+            timer.pop_due(begun + Duration::from_millis(5010)),
+            Some(What::Hard)
+        );
+    }
+}

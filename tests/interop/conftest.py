@@ -7,8 +7,10 @@ the truth about Celery; stories about what celeriac does on purpose otherwise ar
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from harness import Client, EmbeddedBroker, Raw, Worker, celeriac_binary
+from harness import ROOT, Client, EmbeddedBroker, Raw, Worker, celeriac_binary
 from rabbitmq import RabbitMQ
 
 
@@ -137,6 +139,33 @@ def app_worker(make_worker: Callable[..., Worker], kind: str) -> Callable[..., W
     program = [sys.executable, "-m", "celery"] if kind == "celery" else [str(celeriac_binary()), "--python", sys.executable]
     command = [*program, "-A", "life_app"]
     return lambda **options: make_worker(command=command, urls_in_environment=True, **options)
+
+
+@pytest.fixture(scope="session")
+def life_program() -> pathlib.Path:
+    """The same tasks in Rust, built unless it is."""
+    built = subprocess.run(
+        ["cargo", "build", "--quiet", "--offline", "--example", "life"], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/examples/life"
+
+
+@pytest.fixture(params=["python", "rust"])
+def life_worker(request: pytest.FixtureRequest, kind: str, make_worker: Callable[..., Worker]) -> Callable[..., Worker]:
+    """Starts workers of the tasks of `life_app`, in Python, or of the same in Rust; `life_worker.kind` says which."""
+    if request.param == "python":
+        start = request.getfixturevalue("app_worker")
+    elif kind == "celery":
+        pytest.skip("Celery has no tasks in Rust")
+    else:
+        program = str(request.getfixturevalue("life_program"))
+
+        def start(**options: Any) -> Worker:
+            return make_worker(command=[program], urls_in_environment=True, **options)
+
+    start.kind = request.param
+    return start
 
 
 @pytest.fixture

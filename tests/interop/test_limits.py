@@ -81,12 +81,3 @@ def test_t14_a_child_is_replaced_after_so_many_tasks(make_worker, client: Client
     wait_until(lambda: len(worker.pool()) == 2, "two children")
 
 
-def test_t3_2_an_early_task_whose_child_dies_is_failed_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
-    worker = make_worker(loglevel="DEBUG")
-    doomed = client.send("demo.sleep", (60,))
-    victim = worker.child_running(doomed.id)
-    os.kill(victim.pid, signal.SIGSEGV)
-    with elapsed() as since, pytest.raises(WorkerLostError, match=r"signal 11 \(SIGSEGV\)"):
-        doomed.get(timeout=TIMEOUT)
-    assert since() < 2
-    wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
