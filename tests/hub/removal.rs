@@ -45,6 +45,7 @@ fn a_neighbour_removed_in_the_same_turn_is_not_called() {
     assert_eq!(hub.counters().stale, 1);
 }
 
+/// T4.2: what was reported of a source that has gone is counted and reaches nobody.
 #[test]
 fn a_stale_report_never_reaches_a_newcomer_in_the_same_slot_with_the_same_number() {
     let (mut hub, mut world) = (TestHub::new().unwrap(), World::default());

@@ -13,7 +13,7 @@ from celery.exceptions import WorkerLostError
 from harness import TIMEOUT, Client, Process, Raw, Worker, elapsed, wait_until
 
 
-def test_a_killed_child_is_reported_and_replaced_and_nothing_else_is_disturbed(
+def test_t3_1_a_killed_child_is_reported_and_replaced_and_nothing_else_is_disturbed(
     make_worker, client: Client, kind: str
 ) -> None:
     worker = make_worker(loglevel="DEBUG")
@@ -56,7 +56,7 @@ def test_an_idle_child_that_is_killed_is_replaced(worker: Worker, client: Client
     wait_until(lambda: len(worker.pool()) == 2, "two children again")
 
 
-def test_a_child_that_does_not_read_stalls_nobody(worker: Worker, client: Client) -> None:
+def test_t4_3_a_child_that_does_not_read_stalls_nobody(worker: Worker, client: Client) -> None:
     wait_until(lambda: len(worker.pool()) == 2, "two children")
     stopped = worker.pool()[0]
     os.kill(stopped.pid, signal.SIGSTOP)
@@ -94,7 +94,7 @@ def test_children_die_with_a_main_process_that_is_killed(make_worker, client: Cl
 
 
 @pytest.mark.celeriac("Celery's children inherit what main had open")
-def test_a_child_has_no_descriptor_but_its_own(worker: Worker, client: Client) -> None:
+def test_t4_1_a_child_has_no_descriptor_but_its_own(worker: Worker, client: Client) -> None:
     assert client.call("demo.add", 2, 3) == 5
     wait_until(lambda: len(worker.pool()) == 2, "two children")
     of_main = {target for number, target in worker.main.open_files().items() if number > 2}

@@ -51,7 +51,7 @@ def test_the_queues_read_as_kombus(worker: Worker, client: Client, queue: str) -
 def test_stats_have_the_keys_and_types_of_celerys(worker: Worker, client: Client) -> None:
     client.call("demo.add", 2, 3)
     stats = one(worker, client, "stats")
-    assert list(stats) == ["total", "pid", "clock", "uptime", "pool", "broker", "prefetch_count", "rusage", "connections"]
+    assert list(stats) == ["total", "pid", "clock", "uptime", "pool", "broker", "prefetch_count", "rusage", "connections", "children"]
     assert stats["total"] == {"demo.add": 1}
     assert stats["pid"] == worker.main.pid
     assert isinstance(stats["clock"], str)
@@ -65,6 +65,7 @@ def test_stats_have_the_keys_and_types_of_celerys(worker: Worker, client: Client
     assert "password" not in stats["broker"]
     assert stats["prefetch_count"] == 8
     assert stats.pop("connections")["connections_lost"] == 0, "what Celery has not"
+    assert stats.pop("children") == {"degraded": False, "failed_starts": 0, "strays": 0}, "nor this"
     assert types(stats["rusage"]) == {
         name: "float" if name in ("utime", "stime") else "int"
         for name in "utime stime maxrss ixrss idrss isrss minflt majflt nswap inblock oublock msgsnd msgrcv nsignals nvcsw nivcsw".split()

@@ -45,6 +45,9 @@ pub(super) fn stats(cx: &mut Worker, hub: &mut Hub<Worker>, _: &Arguments<'_>) -
         // Celery has no such thing; its monitors read past what they do not know. Flower would take a key `consumer`
         // for the form of Celery 3.
         .push("connections", Field::Json(&connections(cx)));
+    if let Some(pool) = &cx.pool.pool {
+        stats.push("children", Field::Json(&children(pool)));
+    }
     Ok(Reply::from(stats))
 }
 
@@ -62,6 +65,17 @@ fn connections(cx: &Worker) -> String {
         .push("late_deliveries", counts.late_deliveries as i64)
         .push("silences_broken", counts.silences_broken as i64)
         .push("loop_stall_seconds_max", cx.stall.as_secs_f64());
+    object.into_json()
+}
+
+/// What has gone wrong with children.
+fn children(pool: &Pool) -> String {
+    let stats = pool.stats();
+    let mut object = Object::new();
+    object
+        .push("degraded", stats.is_degraded())
+        .push("failed_starts", i64::from(stats.failed_starts))
+        .push("strays", stats.strays as i64);
     object.into_json()
 }
 
