@@ -68,6 +68,7 @@
 //! | `--max-memory-per-child` looks at the largest size a child ever had, after each task | at what it uses, every second; the successor comes up while the last task runs; a limit below what children begin with counts from there on, and `--max-memory-kill` ends a child in the middle of its task | what was given back is no reason to go, and no child is replaced for ever |
 //! | children that were made together reach `--max-tasks-per-child` together | of a number of ten or more up to a tenth is taken off, for each child another part, and one goes at a time | there is no gap in what the worker can do |
 //! | a child that has not come up after 4 s (`worker_proc_alive_timeout`) is killed | after 60 s, unless the app says otherwise; it writes its stack first, and after five in a row the log says that the pool is degraded | an app that is slow to start is no faster the next time |
+//! | `-O fair` gives a child one job, and waits for its answer before it gives another | a child whose last job took less than 5 ms has up to four more in its pipe; they are taken back once another child is idle or its current job turns out to be longer | a child that waits for main to wake up, and then wakes up itself, does nothing meanwhile: half the rate of short tasks |
 //! | an early acknowledged task whose child dies before it began is lost in silence | FAILURE, with a text that says so | |
 //! | what is expired or cannot be decoded is acknowledged | the same; with `--dead-letter expired,undecodable` it is rejected | a dead-letter exchange keeps it |
 //! | a task that is not registered is rejected and has failed | the same; with `--hand-back SECONDS` it goes back to its queue after that time and nobody is told, with `--discard` it is forgotten | while a new program is rolled out, workers of the old one lose nothing |
@@ -82,7 +83,7 @@
 //! | after a loss the same URL is tried first | the next one | the lost node may be dead without having said so |
 //! | `TCP_USER_TIMEOUT` is 1 s | 60 s | a stall of a second is no reason to start over |
 //! | consumers are named `None1`, `None2` | `1`, `2` | |
-//! | an acknowledgement is one frame for one message | a run of them is one frame with `multiple`, and a busy worker gathers for up to a millisecond | the broker is what limits a busy worker |
+//! | an acknowledgement is one frame for one message | a run of them is one frame with `multiple`, and a busy worker gathers for up to three milliseconds | the broker is what limits a busy worker |
 //! | a channel that the broker closes ends the worker | it is opened again after a second, unless it had never stood | a queue deleted by hand, or an acknowledgement that took half an hour, is no reason to end |
 //! | a consumer that the broker cancels restarts the connection | its queue is declared and consumed again | |
 //!

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use super::Pool;
 use super::child::{Child, Running};
 use super::event::Finish;
-use super::scheduler::{Member, Phase, Scheduler, State};
+use super::member::{Member, State};
+use super::scheduler::{Phase, Scheduler};
 use crate::sys::pipe::PACKET;
 use crate::util::slots::Key;
 

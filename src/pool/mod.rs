@@ -75,6 +75,7 @@ mod child;
 mod event;
 #[doc(hidden)]
 pub mod fuzz;
+mod member;
 pub mod native;
 pub mod python;
 pub mod scheduler;

@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_few_behind_an_open_delivery_wait_until_a_run_covers_them() {
         let mut acks = window(6);
-        let mut part = |acks: &mut Acks| {
+        let part = |acks: &mut Acks| {
             let mut frames = vec![];
             acks.flush(false, |frame| frames.push(frame));
             frames
