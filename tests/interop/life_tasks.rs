@@ -1,5 +1,7 @@
 //! The tasks of `life_app.py` as native ones: a program whose tasks end in every way there is.
 
+#![allow(clippy::disallowed_methods)] // children may sleep
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
