@@ -46,6 +46,11 @@
 //! | `sys.exit` in a task: before 5.7 the message is delivered again and again | the task has failed with `WorkerLostError`, in any version | |
 //! | a body that cannot be decoded is dropped in main | by the child, with the same line in the log | main does not decode what it need not |
 //! | a child that recycles exits with status 155 | with 0, told to by main | |
+//! | receivers of `task_received`, `task_rejected` and `heartbeat_sent` hold the worker up | they are called by the clerk, one after the other; of what waits beyond 4 MiB the newest is dropped, and a WARNING says how many | main does not wait for an app's code |
+//! | the result of a task whose child is gone is stored by main, or lost with it | by the clerk; a second clerk is told when the first dies over it, and while more than a thousand wait no task is begun | results are not dropped |
+//! | a receiver that hangs stops the worker | after 30 s the clerk is killed, and another goes on with what is next | |
+//! | `--pool-start-method spawn`: the app is pickled and sent to the new interpreter | the new interpreter imports it, by the same `-A` | it is what the rest of the worker has imported |
+//! | a revoked id is REVOKED in the backend at once, before 5.7 whatever its state | as 5.7, in any version: only while nobody has begun it | |
 //! | a signal handler for `worker_shutting_down` runs before the shutdown begins | while it is under way | |
 //!
 //! # Limits, death, revocation
