@@ -426,3 +426,23 @@ fn what_is_not_code_does_not_count() {
         assert_eq!(violations("hub/x.rs", text), Vec::<String>::new(), "{text}");
     }
 }
+
+/// T23: what a close code means is said in one place, `link/remedy.rs`; that one code is also a sign of something is
+/// `link/loss.rs`'s to know.
+#[test]
+fn t23_only_one_place_decides_about_close_codes() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&src.join("link"), &mut paths);
+    sources(&src.join("worker"), &mut paths);
+    let allowed = ["remedy.rs", "loss.rs"];
+    let tells = |path: &PathBuf| {
+        let text = fs::read_to_string(path).expect("a readable source file");
+        text.contains("ReplyCode")
+            && !allowed
+                .iter()
+                .any(|name| path.ends_with(format!("link/{name}")))
+    };
+    paths.retain(tells);
+    assert_eq!(paths, Vec::<PathBuf>::new());
+}

@@ -83,6 +83,19 @@
 //! its ETA. It keeps two connections: one consumes, one publishes, so that a broker that blocks publishers (memory or disk
 //! alarm) does not stop acknowledgements.
 //!
+//! When the broker goes, tasks that run go on. Within a tenth of a second the worker asks the next broker of its list, or
+//! the same, and then about twice a second for a minute. What the broker delivers again is known and not run twice, unless
+//! another worker gets it. `inspect stats` counts what went wrong, under `connections`. A list is written
+//! `amqp://a;amqp://b`; a heartbeat of its own, `amqp://a?heartbeat=10`.
+//!
+//! | option | what it is for |
+//! |---|---|
+//! | `--consumer-timeout SECONDS` | what the broker's `consumer_timeout` is, if not half an hour: messages that wait here are handed back before; 0 if it has none |
+//! | `--ask-after-silence SECONDS` | how long nothing may come before the worker asks whether there is something; 60, and 0 for never |
+//! | `--on-connection-loss cancel` | late tasks that run are taken from their children, since another worker will run them |
+//! | `--exit-on-broker-loss SECONDS` | the worker ends with status 1 after so long without a broker |
+//! | `--failover ORDER` | `round-robin`, `shuffle`, or `priority` |
+//!
 //! # What it costs
 //!
 //! An idle worker makes fewer than five wake-ups a second, and its main process stays under 15 MiB. `bench/README.md` has

@@ -82,14 +82,20 @@
 //!
 //! | Celery | celeriac | why |
 //! |---|---|---|
-//! | a virtual host that does not exist is tried again without a pause | with the pauses of any other failure | a typing mistake must not load the broker |
+//! | a virtual host that does not exist is tried again without a pause | at the start it ends the worker, as wrong credentials do; later it is tried with pauses | a typing mistake must be seen, and not load the broker |
 //! | one connection consumes, another sends events, a pool of them publishes | one consumes, one publishes, both with heartbeats | a broker that stops reading publications does not stop acknowledgements |
-//! | after a loss the pauses are 2, 4, 6 .. 32 s | at once, then about one try a second for a minute, then Celery's pauses; the line in the log says what is waited | a task that is published after a restart of the broker starts within two seconds |
+//! | after a loss the pauses are 2, 4, 6 .. 32 s | at once, then about two tries a second for a minute, then Celery's pauses; the line in the log says what is waited | a task that is published after a restart of the broker starts within two seconds |
 //! | after a loss the same URL is tried first | the next one | the lost node may be dead without having said so |
 //! | `TCP_USER_TIMEOUT` is 1 s | 60 s | a stall of a second is no reason to start over |
 //! | consumers are named `None1`, `None2` | `1`, `2` | |
 //! | an acknowledgement is one frame for one message | a run of them is one frame with `multiple`, and a busy worker gathers for up to three milliseconds | the broker is what limits a busy worker |
-//! | a channel that the broker closes ends the worker | it is opened again after a second, unless it had never stood | a queue deleted by hand, or an acknowledgement that took half an hour, is no reason to end |
+//! | a channel that the broker closes ends the worker, unless `broker_channel_error_retry` is set | it is opened again after a second, or after 15 s where somebody has to change something first (403, 405); the log names the tasks concerned. Only a mailbox that belongs to another worker of the same name ends a worker that starts | a queue deleted by hand, or an acknowledgement that took half an hour, is no reason to end |
+//! | a task that was running, or had just ended, when the connection was lost runs again when its message comes again | it is known by its queue, id, name and number of tries, and answered as it was; Celery's `worker_deduplicate_successful_tasks` is not looked at | no task runs twice at the same time, and none twice for a lost acknowledgement |
+//! | a message that waits in the worker longer than the broker's `consumer_timeout` closes the channel | it is handed back after four fifths of that time (`--consumer-timeout`, 1800 s; or the queue's `x-consumer-timeout`), unless a child has it; the start warns of late tasks that may run longer | |
+//! | a subscription that the broker has lost is never noticed | after a minute without a message the worker asks for the length of its queues, and subscribes again where messages do not come (`--ask-after-silence`); the same patience has an answer that does not come | "connected, and not consuming" |
+//! | the worker waits for a broker for ever | the same; `--exit-on-broker-loss SECONDS` ends it | supervisors restart elsewhere |
+//! | with a limit for each consumer (quorum queues, RabbitMQ 4) a changed window and held ETA tasks have no effect | consumers are replaced by fresh ones | a worker full of ETA tasks still takes others |
+//! | `broker_failover_strategy`: `round-robin`, `shuffle`, or a function | `round-robin`, `shuffle`, or `priority` (`--failover`), which goes back to the first after a loss; a function counts as `round-robin` | |
 //! | a consumer that the broker cancels restarts the connection | its queue is declared and consumed again | |
 //!
 //! # Shutdown

@@ -214,8 +214,9 @@ mod tests {
         acks
     }
 
+    /// T7.3: `multiple` only over what is settled without a gap.
     #[test]
-    fn a_run_from_the_front_leaves_as_one_frame() {
+    fn t7_3_a_run_from_the_front_leaves_as_one_frame() {
         let mut acks = window(5);
         for number in [2, 1, 3, 5] {
             assert!(acks.ack(tag(number)));
@@ -331,9 +332,9 @@ mod tests {
     }
 
     proptest! {
-        /// However decisions and flushes are mixed, the broker hears each decision once and no other.
+        /// T7.3: however decisions and flushes are mixed, the broker hears each decision once and no other.
         #[test]
-        fn the_broker_hears_every_decision_once(
+        fn t7_3_the_broker_hears_every_decision_once(
             steps in proptest::collection::vec((0u8..4, 1u64..40), 1..200),
         ) {
             let (mut acks, mut delivered) = (Acks::new(), 0);

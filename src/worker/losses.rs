@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 /// How many tasks are remembered.
 const MOST: usize = 1000;
 
-/// The tasks that have lost a child, by id. Only what this worker has seen counts: a redelivery has many reasons.
+/// The tasks that have lost a child, by id. What this worker has seen counts, and what a
+/// quorum queue has; that a message was redelivered does not: it has many reasons.
 #[derive(Debug)]
 pub(super) struct Losses {
     /// Oldest first.
@@ -22,12 +23,14 @@ impl Losses {
         }
     }
 
-    /// The task has lost a child once more. Whether that is enough.
-    pub(super) fn is_last(&mut self, id: &str) -> bool {
+    /// The task has lost a child once more. Whether that is enough. `delivery_count` is a quorum queue's: how often the
+    /// message came back to it before, from whichever worker. A task that takes the whole worker with it, again and
+    /// again, is counted nowhere else.
+    pub(super) fn is_last(&mut self, id: &str, delivery_count: u32) -> bool {
         let Some(most) = self.most else {
             return false;
         };
-        let before = self.forget(id);
+        let before = self.forget(id).max(delivery_count);
         let count = before + 1;
         if count >= most {
             return true;
@@ -55,26 +58,36 @@ mod tests {
     #[test]
     fn the_third_loss_is_the_last_unless_it_ends_in_between() {
         let mut losses = Losses::new(Some(3));
-        let mut lose = |id: &str| losses.is_last(id);
+        let mut lose = |id: &str| losses.is_last(id, 0);
         assert_eq!(
             [lose("a"), lose("b"), lose("a"), lose("a")],
             [false, false, false, true]
         );
         assert!(!lose("a"), "it begins anew");
         assert_eq!(losses.forget("a"), 1);
-        assert!(!losses.is_last("a"));
-        assert!(!losses.is_last("a"));
-        assert!(losses.is_last("a"));
+        assert!(!losses.is_last("a", 0));
+        assert!(!losses.is_last("a", 0));
+        assert!(losses.is_last("a", 0));
+    }
+
+    /// T10.5: other workers have lost it before.
+    #[test]
+    fn t10_5_the_count_of_a_quorum_queue_counts() {
+        let mut losses = Losses::new(Some(3));
+        assert!(!losses.is_last("a", 1));
+        assert!(losses.is_last("b", 2));
+        assert!(losses.is_last("a", 0), "and so does our own");
+        assert!(!Losses::new(None).is_last("c", 99));
     }
 
     #[test]
     fn only_so_many_are_remembered_and_none_is_the_last_without_a_limit() {
         let mut losses = Losses::new(Some(2));
         for number in 0..5000 {
-            losses.is_last(&number.to_string());
+            losses.is_last(&number.to_string(), 0);
         }
         assert_eq!(losses.seen.len(), MOST);
         let mut endless = Losses::new(None);
-        assert!((0..100).all(|_| !endless.is_last("a")));
+        assert!((0..100).all(|_| !endless.is_last("a", 0)));
     }
 }

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_returned_publication_is_unroutable() {
+    fn t10_4_a_returned_publication_is_unroutable() {
         let mut outbox = outbox(&[1, 2]);
         send_all(&mut outbox, &mut 0);
         outbox.returned(|publication| *publication == 2);

@@ -32,6 +32,8 @@ pub struct Request {
     pub(super) delivered: Instant,
     /// Its tag is of a channel that is gone: the broker delivers it again.
     pub(super) orphaned: bool,
+    /// How often a quorum queue has had it back.
+    pub(super) delivery_count: u32,
     /// Which run of the task it is.
     pub(super) run: Run,
     /// Whether the broker was told: it is told once.
@@ -153,6 +155,7 @@ impl Request {
             tag: delivery.tag,
             delivered: now,
             orphaned: false,
+            delivery_count: task.delivery_count,
             run: Run::of(task, delivery),
             acknowledged: false,
             task: task.name.clone().into_owned(),

@@ -286,7 +286,7 @@ impl Tasks {
         };
         self.events.metrics.count_lost(request);
         let handed_back = !request.acknowledged && request.reject_on_worker_lost;
-        let last = handed_back && self.losses.is_last(&request.id);
+        let last = handed_back && self.losses.is_last(&request.id, request.delivery_count);
         let (name, id) = (&request.name, &request.id);
         if last {
             log::error!(

@@ -85,6 +85,32 @@ fn a_handshake_has_ten_seconds() {
     );
 }
 
+/// T11.4: heartbeats begin with what was tuned, not with the end of the login; and a blocked connection has them too.
+#[test]
+fn t11_4_a_client_speaks_while_it_logs_in_and_while_it_is_blocked() {
+    let mut pair = Pair::new(Options {
+        handshake_timeout: std::time::Duration::from_secs(60),
+        ..Options::default()
+    });
+    pair.server_sends(0, start(&server_properties().as_table(), b"PLAIN"));
+    let tune = connection::Tune {
+        channel_max: 0,
+        frame_max: 0,
+        heartbeat: 10,
+    };
+    pair.server_sends(0, tune);
+    pair.sent();
+    assert_eq!(pair.client.state(), State::Opening);
+    pair.advance(5.0);
+    assert_eq!(pair.sent(), HEARTBEAT);
+
+    let mut pair = Pair::opened(Options::default());
+    let reason = "low on memory".into();
+    pair.server_sends(0, connection::Blocked { reason });
+    pair.advance(30.0);
+    assert_eq!(pair.sent(), HEARTBEAT);
+}
+
 #[test]
 fn an_orderly_close_waits_for_its_answer_and_not_forever() {
     let close = |pair: &mut Pair| {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use celeriac::amqp::ReplyCode;
 use celeriac::amqp::method::basic;
+use celeriac::amqp::{Properties, ReplyCode};
 use celeriac::broker::faults::{Action, Trigger};
 
 use crate::Cell;
@@ -19,6 +19,10 @@ pub(crate) fn cells() -> Vec<Cell> {
         Cell::new("t2_2_what_waits_is_handed_back_in_time", overdue),
         Cell::new("t7_1_a_hundred_late_tasks_and_lost_connections", hundred),
         Cell::new("t7_1_an_acknowledgement_is_lost", lost_ack),
+        Cell::new(
+            "t10_4_a_result_is_published_until_it_is_confirmed",
+            unconfirmed,
+        ),
         Cell::new("t7_2_late_tasks_may_be_cancelled", cancelled),
     ]
 }
@@ -102,6 +106,11 @@ fn hundred() {
     scene.wait_settled();
     scene.ran_once(&names);
     assert_eq!(scene.logged("unknown delivery tag"), 0);
+    let stall = scene.count("loop_stall_seconds_max");
+    assert!(
+        stall < 1.0,
+        "T11.1: {stall} s; 0.05 on a machine that has nothing else to do"
+    );
     scene.stop();
 }
 
@@ -115,6 +124,32 @@ fn lost_ack() {
         scene.wait_log("delivered again", 1);
         scene.wait_settled();
         scene.ran_once(&[name]);
+        scene.stop();
+    }
+}
+
+/// The broker is gone with the result, or says that it has no room for it.
+fn unconfirmed() {
+    for action in [Action::Drop, Action::CloseChannel(ReplyCode::ResourceError)] {
+        let mut scene = scene(&[]);
+        let address = scene.brokers[0].address();
+        scene.client_of(address).declare("replies");
+        let asked = Properties {
+            reply_to: Some("replies".into()),
+            ..Properties::default()
+        };
+        let name = scene.send_to(0, "f.late", 500, &asked);
+        scene.wait_begin(&name);
+        scene.fault(Trigger::Method(basic::Publish::ID), action);
+        scene.wait_faults();
+        scene.wait_settled();
+        scene.ran_once(&[name]);
+        let client = scene.client_of(address);
+        assert_eq!(
+            client.count("replies").0,
+            1,
+            "once confirmed it is not sent again"
+        );
         scene.stop();
     }
 }

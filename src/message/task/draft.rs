@@ -23,6 +23,7 @@ pub(super) struct Draft<'a> {
     expires: Option<Moment<'a>>,
     retries: Option<i64>,
     replaced: Option<i64>,
+    delivery_count: Option<i64>,
     limits: [Option<Duration>; 2],
     root_id: Option<Cow<'a, str>>,
     parent_id: Option<Cow<'a, str>>,
@@ -93,6 +94,12 @@ impl<'a> Draft<'a> {
                     self.stamped_headers = Some(names).filter(|names| !names.is_empty());
                 }
             }
+            // A quorum queue's, and none of the publisher's business.
+            b"x-delivery-count" => {
+                self.delivery_count = field
+                    .optional_integer("x-delivery-count")
+                    .unwrap_or_default();
+            }
             _ => {}
         }
         Ok(())
@@ -119,6 +126,10 @@ impl<'a> Draft<'a> {
             expires: self.expires,
             retries: self.retries.unwrap_or_default(),
             replaced: self.replaced.unwrap_or_default(),
+            delivery_count: self
+                .delivery_count
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or_default(),
             hard_limit,
             soft_limit,
             root_id: self.root_id,

@@ -59,6 +59,8 @@ pub struct TaskMessage<'a> {
     pub retries: i64,
     /// How often it has replaced itself by another task.
     pub replaced: i64,
+    /// How often a quorum queue has had it back; header `x-delivery-count`.
+    pub delivery_count: u32,
     /// After this long the child is killed.
     pub hard_limit: Option<Duration>,
     /// After this long the task is told to end.
