@@ -99,6 +99,7 @@ fn t11_4_a_client_speaks_while_it_logs_in_and_while_it_is_blocked() {
         heartbeat: 10,
     };
     pair.server_sends(0, tune);
+    pair.expect_no_event();
     pair.sent();
     assert_eq!(pair.client.state(), State::Opening);
     pair.advance(5.0);
@@ -107,6 +108,7 @@ fn t11_4_a_client_speaks_while_it_logs_in_and_while_it_is_blocked() {
     let mut pair = Pair::opened(Options::default());
     let reason = "low on memory".into();
     pair.server_sends(0, connection::Blocked { reason });
+    pair.expect_event(&Event::Blocked { reason });
     pair.advance(30.0);
     assert_eq!(pair.sent(), HEARTBEAT);
 }
