@@ -34,6 +34,15 @@ def both(broker):
     return run_both
 
 
+@pytest.fixture(scope="module", params=["celeriac", "celery"])
+def node(request, broker, tmp_path_factory):
+    """A worker of ours, and one of Celery's."""
+    kind = request.param
+    worker = Worker(kind, broker.url, f"remote.{kind}", tmp_path_factory.mktemp("remote"))
+    yield worker.wait_ready()
+    worker.close()
+
+
 def without_program(text: str) -> str:
     return text.replace("celeriac ", "celery ").replace("'celeriac", "'celery")
 
@@ -48,9 +57,9 @@ def without_program(text: str) -> str:
         ("control", "revoke"), ("control", "-j", "disable_events"), ("control", "autoscale", "3", "1"), ("control", "time_limit", "demo.add", "1", "2"),
     ],
 )
-def test_our_commands_print_what_celerys_print(worker: Worker, both, queue: str, arguments: tuple[str, ...]) -> None:
-    arguments = tuple(argument.format(queue=queue) for argument in arguments)
-    ours, theirs = both(*arguments, "-d", worker.name)
+def test_both_commands_print_the_same_of_both_workers(node: Worker, both, arguments: tuple[str, ...]) -> None:
+    arguments = tuple(argument.format(queue=node.queue) for argument in arguments)
+    ours, theirs = both(*arguments, "-d", node.name)
     printed = theirs.stdout.replace("}\n    \n", "}\n")  # where pygments is installed, Celery adds a line
     assert (ours.stdout, ours.returncode) == (printed, theirs.returncode), ours.stderr
 
@@ -84,7 +93,8 @@ def test_inspect_ends_when_all_have_answered(make_worker, broker, queue: str) ->
     assert time.monotonic() - begin < 1
 
 
-def test_the_events_of_a_task_as_both_print_them(make_worker, client: Client, broker, queue: str) -> None:
+@pytest.mark.parametrize("kind", ["celeriac", "celery"])
+def test_the_events_of_a_task_as_both_print_them(kind: str, make_worker, client: Client, broker, queue: str) -> None:
     worker = make_worker(arguments=["-E"])
     commands = [[str(celeriac_binary()), "-b", broker.url, "events", "--dump"], [sys.executable, "-m", "celery", "-b", broker.url, "events", "--dump"]]
     dumps = [

@@ -89,17 +89,18 @@ pub fn python_float(value: f64) -> String {
         };
     }
     // The shortest digits that read back as the same double, in both languages.
+    if (1e-4..1e16).contains(&value.abs()) {
+        let plain = value.to_string();
+        return if plain.contains('.') {
+            plain
+        } else {
+            plain + ".0"
+        };
+    }
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     match exponent.parse::<i32>().unwrap_or_default() {
-        exponent @ -4..16 => {
-            let plain = format!("{value}");
-            if exponent >= 0 && !plain.contains('.') {
-                plain + ".0"
-            } else {
-                plain
-            }
-        }
+        0 => format!("{value}.0"), // zero, of either sign
         exponent => {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.unsigned_abs())

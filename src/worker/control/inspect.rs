@@ -146,7 +146,7 @@ pub(super) fn revoked(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
 
 /// Another node's greeting: it learns what we know, and we what it knows. In a large cluster only some answer, or the
 /// start of many workers would cost the square of their number in messages.
-pub(super) fn hello(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
+pub(super) fn hello(cx: Cx<'_>, hub: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
     let from = arguments.find("from_node").and_then(|node| node.as_str());
     let from = from.ok_or_else(|| Exception::new("TypeError", "from_node is no node name"))?;
     if from == cx.settings.node_name {
@@ -154,10 +154,10 @@ pub(super) fn hello(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answe
     }
     log::info!("sync with {from}");
     cx.learn_revoked(arguments.find("revoked"));
-    if !cx
+    let chosen = cx
         .gossip
-        .is_among_first(&cx.settings.node_name, &from, ANSWERS)
-    {
+        .is_among_first(&cx.settings.node_name, &from, ANSWERS);
+    if !chosen || !cx.mailbox.greetings.admit(hub.now()) {
         return Ok(Reply::Silence);
     }
     cx.producer.events.clock.forward();

@@ -15,6 +15,8 @@ mod stats;
 mod table;
 mod tasks;
 
+use std::time::{Duration, Instant};
+
 use super::Worker;
 use super::consumer::Letter;
 use super::consumer::subscription::Purpose;
@@ -76,6 +78,29 @@ impl From<Object> for Reply {
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     pub(super) clock: Lamport,
+    greetings: Greetings,
+}
+
+/// How many greetings of other nodes are answered in a while: when many start at once nobody knows yet how many there
+/// are, and all would answer all.
+#[derive(Debug, Default)]
+pub(super) struct Greetings {
+    since: Option<Instant>,
+    answered: u32,
+}
+
+impl Greetings {
+    const MOST: u32 = 16;
+    const WHILE: Duration = Duration::from_secs(10);
+
+    /// Whether one more is answered.
+    fn admit(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now >= since + Self::WHILE) {
+            (self.since, self.answered) = (Some(now), 0);
+        }
+        self.answered += 1;
+        self.answered <= Self::MOST
+    }
 }
 
 /// Where an answer goes.
