@@ -56,7 +56,17 @@
 //! the `--pidfile`; 1 when the broker refuses the password or the configuration makes
 //! no sense; 2 when the command line does not; 69 when `call` cannot reach the broker.
 //!
-//! A warm shutdown waits for running tasks as long as they take. Give the supervisor a time-out that fits them.
+//! A warm shutdown waits for running tasks as long as they take. Give the supervisor a time-out that fits them, or the
+//! worker one that fits the supervisor's: `--grace SECONDS` (`CELERIAC_GRACE`), two seconds less than that, after which it
+//! is a cold one and in a hurry. Otherwise the end comes this long after the last task:
+//!
+//! | what | how long |
+//! |---|---|
+//! | nothing is left to do | at once |
+//! | a child does not end, because it is stopped or its task does not heed TERM (QUIT) | 5 s, then it is killed |
+//! | the broker is gone or silent, and results are not confirmed | 5 s, then they are given up |
+//! | the hooks of a Python app take their time | 10 s |
+//! | grace or the soft shutdown timeout is over | 2 s, whatever does not answer |
 //!
 //! # Logs
 //!
@@ -75,6 +85,10 @@
 //! | `Received invalid task message: ..` | a message that no task can be made of; it was rejected, so a dead-letter exchange keeps it |
 //! | `Can't decode message body: ..` | a message that cannot be read at all; it was acknowledged, as Celery does, and is gone |
 //! | `Received and deleted unknown message.  Wrong destination?!?` | something that is no task was sent to a task queue |
+//! | `ForkPoolWorker-3 exceeds its memory limit (..)` | a child is replaced when its task has ended, or killed (`by far`, `--max-memory-kill`) |
+//! | `a child begins with ..KiB, and its memory limit is ..KiB` | the limit is below what the app takes by itself: raise it |
+//! | `Timed out waiting for UP message from ..` | a child does not come up; its stack is above the line that says it was killed |
+//! | `pool: degraded: ..` | no child has come up, or lived to do any work, for a while; `inspect stats` says so too |
 //! | `Process '..' pid:.. exited with 'signal 9 (SIGKILL)'` | a child was killed; by the kernel, as a rule, for want of memory. Its task failed with `WorkerLostError`, unless it asked to be handed back |
 //!
 //! # At the broker

@@ -68,7 +68,14 @@ fn worked() -> Duration {
 
 /// One child is stopped with 64 MiB to read, one writes 64 MiB byte by byte, one writes as much at once.
 fn t4_3_main_stays_quick_whatever_children_do() {
-    let mut driver = Driver::new(4);
+    let take_timeout = Duration::from_secs(600); // nobody is to be killed for it
+    let mut driver = Driver::with(
+        PoolSettings {
+            take_timeout,
+            ..settings(4)
+        },
+        Tasks::default(),
+    );
     let children = driver.ups(4);
     let probe = driver.submit("echo", "");
     driver.done(probe);
