@@ -25,8 +25,8 @@ pytestmark = pytest.mark.celeriac("Celery's times are its own")
 APP = [str(celeriac_binary()), "--python", sys.executable, "-A", "life_app"]
 
 # Seconds until the end: a running task takes one; a stopped child is killed five after it was asked to end; results
-# that the broker does not take are waited for as long.
-TIMES = {"idle": 2, "busy": 4, "saturated": 4, "stopped": 7, "broker gone": 9}
+# that the broker does not take are waited for as long. The rest is for a machine that has other things to do.
+TIMES = {"idle": 4, "busy": 6, "saturated": 6, "stopped": 9, "broker gone": 12}
 
 
 class Case:
