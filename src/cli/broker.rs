@@ -101,6 +101,7 @@ fn serve(arguments: Arguments, setting: &Setting<'_>) -> Result<(), String> {
         level: arguments.loglevel,
         file: None,
         colour: setting.colour(),
+        zone: None,
     };
     log::start(&log, "Broker").map_err(|error| format!("cannot log: {error}"))?;
     let settings = Settings {

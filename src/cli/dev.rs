@@ -67,6 +67,7 @@ fn serve(arguments: &Arguments, setting: &Setting<'_>) -> Result<ExitCode, Strin
         level: Level::Warning,
         file: None,
         colour: setting.colour(),
+        zone: None,
     };
     log::start(&log, "Broker").map_err(|error| format!("cannot log: {error}"))?;
     let mut hub = Hub::new().map_err(|error| error.to_string())?;

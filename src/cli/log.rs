@@ -60,6 +60,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// Whether lines may be coloured. They are on a terminal only.
     pub colour: bool,
+    /// The time zone of the lines, as `TZ` names it; without one that of this process.
+    pub zone: Option<String>,
 }
 
 /// Starts logging in this process, whose name appears in every line: `MainProcess`, `ForkPoolWorker-3`.
@@ -85,16 +87,28 @@ pub fn start(settings: &Settings, process: &str) -> io::Result<()> {
         None => colour = settings.colour && io::stderr().is_terminal(),
     }
     let process = process.to_owned();
+    let zone = zone(settings.zone.as_deref());
     builder.format(move |buffer, record| {
-        writeln!(buffer, "{}", line(record, &process, now(), colour))
+        writeln!(buffer, "{}", line(record, &process, now_in(&zone), colour))
     });
     builder.try_init().map_err(io::Error::other)
 }
 
 /// The time on the wall, here.
 pub(super) fn now() -> DateTime {
-    let now = Timestamp::try_from(clock::wall()).unwrap_or_default();
-    TimeZone::system().to_datetime(now)
+    now_in(&TimeZone::system())
+}
+
+fn now_in(zone: &TimeZone) -> DateTime {
+    zone.to_datetime(Timestamp::try_from(clock::wall()).unwrap_or_default())
+}
+
+/// A time zone by a name such as `Europe/Berlin`, or by a rule such as `CET-1CEST,M3.5.0,M10.5.0/3`.
+fn zone(name: Option<&str>) -> TimeZone {
+    let named = name.map(|name| name.trim_start_matches(':'));
+    named
+        .and_then(|name| TimeZone::get(name).or_else(|_| TimeZone::posix(name)).ok())
+        .unwrap_or_else(TimeZone::system)
 }
 
 /// One record as Celery prints it.
@@ -172,6 +186,19 @@ fn append(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_zone_has_a_name_or_a_rule() {
+        let noon: Timestamp = "2026-07-01T12:00:00Z".parse().unwrap();
+        for name in [
+            "Europe/Berlin",
+            ":Europe/Berlin",
+            "CET-1CEST,M3.5.0,M10.5.0/3",
+        ] {
+            assert_eq!(zone(Some(name)).to_datetime(noon).hour(), 14, "{name}");
+        }
+        assert_eq!(zone(Some("no such place")), TimeZone::system());
+    }
 
     fn formatted(level: log::Level, target: &str, colour: bool) -> String {
         let at = "2026-11-20T11:52:24.188999".parse().unwrap();

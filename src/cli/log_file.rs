@@ -28,6 +28,7 @@ impl LogFile {
             level,
             file,
             colour,
+            zone: None,
         })
     }
 }

@@ -210,6 +210,7 @@ fn start_log(report: &Report) -> Result<(), String> {
         level: level(report.worker.loglevel),
         file: file.transpose()?,
         colour: report.colour,
+        zone: report.zone.clone(),
     };
     log::start(&settings, "MainProcess").map_err(|error| format!("cannot log: {error}"))
 }

@@ -85,6 +85,7 @@ def of(worker):
         },
         "settings": {name: plain(app.conf.get(name)) for name in SETTINGS},
         "timezone": str(app.timezone),
+        "zone": os.environ.get("TZ"),
         "broker": {
             "transport": read.transport_cls if isinstance(read.transport_cls, str) else read.transport.driver_type,
             "read": urls(read),

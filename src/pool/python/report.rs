@@ -29,6 +29,8 @@ pub struct Report {
     pub settings: Settings,
     /// The name of the app's time zone.
     pub timezone: String,
+    /// That of the process, if it has set one: Django does.
+    pub zone: Option<String>,
     /// Where messages come from and go to.
     pub broker: Broker,
     /// Where results go.

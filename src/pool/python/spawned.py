@@ -64,12 +64,12 @@ def main(host):
     app.set_current()
     app.set_default()
     app.conf.include = child["include"]
-    worker = SimpleNamespace(app=app, hostname=child["hostname"])
+    worker = SimpleNamespace(app=app, hostname=child["hostname"], pool_cls="celery.concurrency.prefork:TaskPool")
+    app.loader.init_worker()
+    trace.setup_worker_optimizations(app, worker.hostname)
+    app.finalize()
     for fixup in app._fixups:  # Django's, which waits for a signal of the worker
         if hasattr(fixup, "on_worker_init"):
             fixup.on_worker_init(sender=worker)
-    app.loader.init_worker()
-    app.finalize()
-    trace.setup_worker_optimizations(app, worker.hostname)
     slots = celeriac_zygote.Slots(child["slots"])
     celeriac_child.live(host, worker, child["number"], slots, child["jobs"], child["results"])
