@@ -30,8 +30,7 @@ use crate::sys::clock;
 use crate::sys::process::Pid;
 use crate::util::slots::{Key, Slots};
 
-/// What is said of a task whose message was acknowledged when a child was given it, and whose child has died before it
-/// began.
+/// What is said of a task that was acknowledged early, and whose child has died before it began.
 const LOST_BEFORE_IT_BEGAN: &str =
     "The child was lost before it began the task, whose message had been acknowledged.";
 
