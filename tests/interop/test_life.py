@@ -122,7 +122,7 @@ def test_t12_3_a_soft_limit_before_the_body_is_kept_for_it(app_worker, client: C
 
 @pytest.mark.celeriac("Celery's child may be hit while it waits for the next task, and dies of it")
 def test_t12_3_a_soft_limit_never_hits_another_task(app_worker, client: Client, scale) -> None:
-    """Tasks that end within a millisecond of their limit, and bystanders."""
+    """Tasks that end within a millisecond of their limit, and bystanders, which have none and must not be hit."""
     worker = app_worker(concurrency=8)
     count = scale(1000, 100_000)
     for part in range(0, count, 1000):
@@ -131,8 +131,9 @@ def test_t12_3_a_soft_limit_never_hits_another_task(app_worker, client: Client, 
             for step in range(1000)
         ]
         bystanders = [client.send("life.catches", (0.001,)) for _ in range(100)]
-        ends = {result.get(timeout=60) for result in results}
-        assert ends <= {"caught", "slept"}, part
+        ends = [result.get(timeout=60, propagate=False) for result in results]
+        # On a busy machine the limit may come before the body begins, or between two of its lines.
+        assert all(end in ("caught", "slept") or isinstance(end, SoftTimeLimitExceeded) for end in ends), part
         assert {result.get(timeout=60) for result in bystanders} == {"slept"}, part
     assert "exited with" not in worker.log
 
