@@ -106,15 +106,18 @@ stage "cargo test"
 cargo test --no-fail-fast
 stage "cargo build --release"
 cargo build --release
-log="$(mktemp)"
-celery_tasks >"$log" 2>&1 &
+# What mostly waits runs beside the stories; what it says comes when they have ended.
+logs="$(mktemp -d)"
+python_stories >"$logs/python" 2>&1 &
+apps=$!
+celery_tasks >"$logs/tasks" 2>&1 &
 tasks=$!
-trap 'kill "$tasks" 2>/dev/null || true' EXIT
+trap 'kill "$apps" "$tasks" 2>/dev/null || true; rm -rf "$logs"' EXIT
 stories
+wait "$apps" || { cat "$logs/python"; exit 1; }
+cat "$logs/python"
 stage "Celery's own integration tests of tasks"
-wait "$tasks" || { cat "$log"; exit 1; }
-tail -n 20 "$log"
-rm "$log"
-python_stories
+wait "$tasks" || { cat "$logs/tasks"; exit 1; }
+tail -n 20 "$logs/tasks"
 broker_stories
 stage "all passed"
