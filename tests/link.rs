@@ -260,6 +260,7 @@ fn an_address_that_does_not_answer_is_given_the_connect_timeout() {
     );
 }
 
+/// T11.1: a name lookup keeps nobody from anything else.
 #[test]
 fn an_unknown_host_fails_in_the_background() {
     let url = "amqp://no-such-host.invalid/".parse().expect("a URL");
@@ -333,6 +334,7 @@ fn a_close_by_the_broker_is_answered_before_the_socket_goes() {
     });
 }
 
+/// T1.3: what arrives late for an old generation.
 #[test]
 fn messages_of_a_dead_socket_are_not_handed_out() {
     let mut driver = Driver::with_brokers(1);
@@ -359,6 +361,7 @@ fn messages_of_a_dead_socket_are_not_handed_out() {
     assert_eq!(driver.seen.len(), 2);
 }
 
+/// T1.2, T11.3: in virtual time.
 #[test]
 fn silence_for_two_heartbeats_is_the_end() {
     let mut driver = Driver::with_brokers(2);

@@ -358,3 +358,19 @@ fn is_permanent(reason: &Loss) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t22_an_address_has_a_second_while_others_wait() {
+        let seconds = Duration::from_secs;
+        assert_eq!(share(seconds(4), 0), seconds(4));
+        assert_eq!(share(seconds(4), 3), seconds(1));
+        assert_eq!(
+            share(Duration::from_millis(300), 3),
+            Duration::from_millis(300)
+        );
+    }
+}

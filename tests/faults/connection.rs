@@ -119,6 +119,7 @@ fn one_by_one() {
     scene.stop();
 }
 
+/// T10.3: the queues of our own are exclusive, or the broker would refuse them; Celery's clients find them by name.
 fn rules() {
     let settings = Settings {
         rules: Rules::RabbitMq43,
@@ -132,6 +133,12 @@ fn rules() {
         .limit(1)
         .timeout(PATIENCE);
     assert_eq!(control.inspect().ping().expect("an answer").len(), 1);
+    let queues = scene.brokers[0].with(|broker, _| broker.queues());
+    let mailbox = "w@test.celery.pidbox";
+    assert!(
+        queues.iter().any(|queue| queue.name == mailbox),
+        "{queues:?}"
+    );
     scene.drop_connections();
     scene.serves(PATIENCE);
     for code in ["(540)", "(541)", "(406)"] {

@@ -27,7 +27,7 @@ use super::wiring::{Wire, earliest};
 use crate::amqp::ShortStr;
 use crate::amqp::connection::{Delivery, Event};
 use crate::boot::{Blueprint, BlueprintError};
-use crate::link::{Link, LinkEvent, Retry, Turn};
+use crate::link::{Level, Link, LinkEvent, Remedy, Retry, Turn};
 use crate::message::pidbox;
 use subscription::Purpose;
 use subscriptions::Subscriptions;
@@ -368,7 +368,17 @@ fn heed_broker(
             counts.consumers_cancelled += 1;
             Some(Wish::Consume(purpose, consumer_tag.to_string()))
         }
-        Event::ChannelClosed { channel, text, .. } if watchdog.owns(channel) => {
+        Event::ChannelClosed {
+            channel,
+            code,
+            text,
+            ..
+        } if watchdog.owns(channel) => {
+            if Remedy::of(Level::Channel, code) == Remedy::WrongConfiguration {
+                log::info!("consumer: the length of a queue is not ours to know: {text}");
+                watchdog.retire();
+                return None;
+            }
             log::warn!("consumer: a queue is gone: {text}");
             Some(Wish::Missing)
         }

@@ -84,6 +84,12 @@ impl Watchdog {
         self.suspicious = false;
     }
 
+    /// It may not ask: it does so no more.
+    pub(super) fn retire(&mut self) {
+        self.reset();
+        self.silence = None;
+    }
+
     /// When to ask.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.since + self.silence?;
@@ -232,5 +238,7 @@ mod tests {
         dog.heard(now);
         assert_eq!(dog.deadline(), Some(now + SILENCE), "they were under way");
         assert_eq!(Watchdog::new(None, begin).deadline(), None);
+        dog.retire();
+        assert_eq!(dog.deadline(), None);
     }
 }
