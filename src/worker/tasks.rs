@@ -443,12 +443,8 @@ impl Tasks {
     }
 
     pub(super) fn keys(&self, wanted: impl Fn(&Request) -> bool) -> Vec<Key> {
-        let wanted = |(_, request): &(Key, &Request)| wanted(request);
-        self.requests
-            .iter()
-            .filter(wanted)
-            .map(|(key, _)| key)
-            .collect()
+        let keys = self.requests.iter().filter(|(_, it)| wanted(it));
+        keys.map(|(key, _)| key).collect()
     }
 }
 
