@@ -17,7 +17,7 @@ def test_t14_1_a_child_that_is_too_large_is_replaced_without_a_gap(life_worker, 
     """It is seen while its task runs, and its successor is up before the task has ended."""
     worker = life_worker(concurrency=1, arguments=["--max-memory-per-child", str(128 * MEBIBYTE)])
     (before,) = worker.pool()
-    grows = client.send("life.grows", (150, 3))
+    grows = client.send("life.grows", (150, 4))
     worker.wait_log(r"exceeds its memory limit \(\d+KiB / 131072KiB\): it is replaced once its task has ended")
     after = wait_until(lambda: [child for child in worker.pool() if child.pid != before.pid], "its successor", 2)
     assert before.alive(), "the task goes on"

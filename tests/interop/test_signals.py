@@ -155,7 +155,7 @@ def test_t6_3_grace_is_all_the_time_there_is(case, task: str) -> None:
     with elapsed() as since:
         one.worker.send_signal(signal.SIGTERM)
         assert one.worker.wait() == 0
-    assert 1 <= since() < 3.5
+    assert 1 <= since() < 4  # grace, two seconds, and what a busy machine adds
     wait_until(lambda: not any(child.alive() for child in children), "no child left", 2)
 
 
@@ -171,7 +171,7 @@ def test_t6_3_what_runs_when_grace_is_over_is_told_or_handed_back(
     with elapsed() as since:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
-    assert since() < 3.5
+    assert since() < 4
     if late:
         wait_until(lambda: raw.ready(queue) == 1, "the message back in the queue")
     else:
