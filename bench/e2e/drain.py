@@ -120,7 +120,7 @@ def drain(name: str, broker: RabbitMQ, raw: Raw, options: argparse.Namespace, di
                 break
             if now > deadline or not worker.main.alive():
                 raise SystemExit(f"{name}: {waiting} still waiting after {options.timeout:g} s, or the worker ended\n{getattr(worker, 'log', '')[-2000:]}")
-            time.sleep(0.01)
+            time.sleep(0.03)
         wait_until(lambda: raw.counts(queue) == (0, 0), f"every message acknowledged by {name}", 30)
         spent = [after - before for after, before in zip(cpu_of(worker.main, broker), cpu)]
         if raw.ready(f"dead.{queue}"):

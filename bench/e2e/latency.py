@@ -2,7 +2,7 @@
 
 celeriac and Celery with the same Python app, and a bare consumer in C (librabbitmq, `consumer.c`), are idle side by
 side on one broker, and get a message each in turn. What the consumer needs is the broker's and the machine's share.
-Run through `latency.sh`, which builds what is compared.
+Run through `apps.sh`, which builds what is compared.
 """
 
 from __future__ import annotations
