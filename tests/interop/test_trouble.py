@@ -108,7 +108,7 @@ def test_t11_3_a_stopped_broker_is_noticed_and_nothing_runs_twice(
         fragile.freeze()
         try:
             worker.wait_log(LOST)
-            assert since() <= 5, "2.5 heartbeats"
+            assert since() <= 6, "2.5 heartbeats, and one second for a busy machine"
         finally:
             fragile.thaw()
     worker.wait_log(r"Connected to ", times=2, timeout=15)
@@ -136,7 +136,7 @@ def test_t21_a_broker_without_memory_stops_no_task(make_worker, fragile: RabbitM
         worker.wait_log(r"the broker takes no publications", times=2)
         with elapsed() as since:
             assert worker.stop() == 0
-            assert since() < 2
+            assert since() < 3, "two seconds, and one for a busy machine"
     finally:
         fragile.control("set_vm_memory_high_watermark", "0.4")
 
@@ -146,7 +146,7 @@ def test_t22_a_list_of_two_nodes(make_worker, broker: RabbitMQ, fragile: RabbitM
     worker = make_worker(f"{fragile.url};{broker.url}")
     fragile.stop()
     worker.wait_log(LOST)
-    worker.wait_log(rf"Connected to amqp://guest:\*\*@127\.0\.0\.1:{broker.port}//", timeout=3)
+    worker.wait_log(rf"Connected to amqp://guest:\*\*@127\.0\.0\.1:{broker.port}//")
     assert client.call("demo.add", 2, 3) == 5
     assert len(re.findall(LOST, worker.log)) == 1
     assert "Cannot connect" not in worker.log
@@ -166,6 +166,6 @@ def test_t10_1_a_quorum_queue(app_worker, fragile: RabbitMQ, there: Client, queu
     with elapsed() as since:
         for each in running:
             worker.wait_log(rf"life.sleep\[{each.id}\] succeeded")
-        assert since() < 4, "side by side"
+        assert since() < 5.5, "side by side; one after the other they take six"
     for code in ("(540)", "(541)", "(406)"):
         assert code not in worker.log

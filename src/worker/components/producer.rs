@@ -19,7 +19,7 @@ pub(super) struct Producer {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same while the broker takes no publications, which may be for hours.
-const PATIENCE_BLOCKED: Duration = Duration::from_millis(500);
+const PATIENCE_BLOCKED: Duration = Duration::from_millis(250);
 
 impl Step<Worker> for Producer {
     fn name(&self) -> &'static str {
