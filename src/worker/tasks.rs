@@ -75,9 +75,8 @@ pub struct Tasks {
     /// The size of a record without its body, for the next one.
     pub(super) typical_record: usize,
     pub(super) reporter: Reporter,
-    /// The Python app listens to `task_received`.
+    /// The Python app listens to `task_received`, and to `task_rejected`.
     pub(super) tells_of_received: bool,
-    /// And to `task_rejected`.
     pub(super) tells_of_rejected: bool,
     /// What the broker may deliver again.
     pub(super) recall: Recall,

@@ -161,7 +161,7 @@ def chords(stage):
 @scenario
 def hooks_and_signals(stage):
     seen = []
-    for how, lines in ("well", 6), ("fail", 6), ("retry", 12):
+    for how, lines in ("well", 7), ("fail", 7), ("retry", 13):
         result = stage.tasks.hooked.delay(how)
         seen.append([stage.outcome(result), stage.notes(result.id, lines)])
     return seen
