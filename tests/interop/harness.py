@@ -218,7 +218,11 @@ class Worker:
 
     def pool(self) -> list[Process]:
         """Its pool children: for celeriac the adopted ones, without the zygote, which is the oldest."""
-        children = sorted(self.main.children(), key=lambda child: int(child._stat()[19]) * 10**7 + child.pid)
+        ages = {}
+        for child in self.main.children():
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                ages[int(child._stat()[19]), child.pid] = child
+        children = [ages[age] for age in sorted(ages)]
         return children if self.kind == "celery" else children[1:]
 
     def child_running(self, task_id: str) -> Process:

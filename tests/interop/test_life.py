@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
+import time
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -163,8 +165,13 @@ def test_t3_2_usr1_has_python_children_write_their_stacks(app_worker, client: Cl
     worker = app_worker()
     result = client.send("life.sleep", (2,))
     worker.wait_log(rf"\[{result.id}\] received")
-    worker.send_signal(signal.SIGUSR1)
-    worker.wait_log(r'File ".*life_app\.py", line \d+ in sleep')
+
+    def told() -> bool:
+        worker.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)  # so often, until the task has begun
+        return re.search(r'File ".*life_app\.py", line \d+ in sleep', worker.log) is not None
+
+    wait_until(told, "the task's stack")
     assert result.get(timeout=TIMEOUT) == 2
 
 
