@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=50_000, help="messages waiting in the queue")
     parser.add_argument("--pairs", type=int, default=5, help="how often each worker has its turn")
-    parser.add_argument("--prefetch", type=int, default=200, help="messages a worker may hold")
+    parser.add_argument("--prefetch", type=int, default=400, help="messages a worker may hold")
     parser.add_argument("--concurrency", type=int, default=2, help="children, where a worker has some")
     parser.add_argument("--workers", default="celeriac,rusty-celery", help=f"of {', '.join(WORKERS)}")
     parser.add_argument("--results", action="store_true", help="for Python apps: results are kept, in a Redis started here")
