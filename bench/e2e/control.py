@@ -204,7 +204,7 @@ def storm(broker: RabbitMQ, folder: pathlib.Path, calls: int = 10_000, at_once: 
     """T17.1: after 10,000 inspect calls, half of them killed, no queue or binding of theirs remains."""
     with worker(broker, folder) as node:
         command = [str(celeriac_binary()), "-b", broker.url, "inspect", "ping", "-d", node.name]
-        chance, running, started, killed = random.Random(1), [], 0, 0
+        chance, running, started, killed = random.Random(1), [], 0, set()
         begin = time.perf_counter()
         while started < calls or running:
             while started < calls and len(running) < at_once:
@@ -216,13 +216,13 @@ def storm(broker: RabbitMQ, folder: pathlib.Path, calls: int = 10_000, at_once: 
             for one, end in running:
                 if end is not None and now >= end and one.poll() is None:
                     one.kill()
-                    killed += 1
+                    killed.add(one.pid)
             running = [pair for pair in running if pair[0].poll() is None]
             time.sleep(0.0005)
         took = time.perf_counter() - begin
         wait_until(lambda: ".reply." not in broker.control("list_queues", "name"), "their queues are gone", 30)
         bound = [line for line in broker.control("list_bindings").splitlines() if ".reply." in line]
-        print(f"storm   {started} calls in {took:.0f} s, {killed} killed: {len(bound)} queues or bindings of theirs remain")
+        print(f"storm   {started} calls in {took:.0f} s, {len(killed)} killed: {len(bound)} queues or bindings of theirs remain")
 
 
 def scrape(broker: RabbitMQ, folder: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 //! `celeriac call`: sends one task and prints its id, or with `--wait` what it returned.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
@@ -8,7 +9,7 @@ use super::{FAILURE, Setting, UNAVAILABLE};
 use crate::client::{Client, ClientError};
 use crate::link::BrokerUrl;
 use crate::message::headers;
-use crate::message::json::{Kind, Raw};
+use crate::message::json::{self, Field, Kind, Raw};
 use crate::message::record::Publish;
 use crate::message::result::{Exception, ReceivedMeta};
 use crate::message::signature::{self, Call};
@@ -71,6 +72,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     wait: bool,
 
+    /// Print JSON: the id, and with --wait what it returned or failed with
+    #[arg(short, long)]
+    json: bool,
+
     /// Wait no longer than so many seconds
     #[arg(long, requires = "wait", value_name = "SECONDS")]
     timeout: Option<Seconds>,
@@ -101,17 +106,8 @@ pub(super) fn run(arguments: Arguments, setting: Setting<'_>) -> ExitCode {
         .map(|Seconds(timeout)| clock::now() + timeout);
     let id = arguments.task_id.clone().unwrap_or_else(signature::new_id);
     match send(&urls, &arguments, &id, deadline) {
-        Ok(Answer::Sent) => {
-            println!("{id}");
-            ExitCode::SUCCESS
-        }
-        Ok(Answer::Returned(value)) => {
-            println!("{value}");
-            ExitCode::SUCCESS
-        }
-        Ok(Answer::Failed(exception)) => {
-            eprintln!("{exception}");
-            ExitCode::from(FAILURE)
+        Ok(answer @ (Answer::Sent | Answer::Returned(_) | Answer::Failed(_))) => {
+            answer.print(&id, arguments.json)
         }
         Ok(Answer::Late) => {
             eprintln!("Error: no result of {id} within {} s", seconds(&arguments));
@@ -142,12 +138,38 @@ fn seconds(arguments: &Arguments) -> f64 {
 enum Answer {
     /// The broker has it.
     Sent,
-    /// It returned this.
+    /// It returned this: JSON.
     Returned(String),
     /// It failed with this.
     Failed(String),
     /// The deadline passed before there was a result.
     Late,
+}
+
+impl Answer {
+    /// Prints it for people, where a text is printed as it is, or as a line of JSON.
+    fn print(&self, id: &str, json: bool) -> ExitCode {
+        let mut object = json::Object::new();
+        object.push("task_id", id);
+        let (text, code) = match self {
+            Self::Returned(value) => {
+                object.push("result", Field::Json(value));
+                let text = Raw::parse(value).ok().and_then(Raw::as_str);
+                (text.map_or_else(|| value.clone(), Cow::into_owned), 0)
+            }
+            Self::Failed(exception) => {
+                object.push("error", exception);
+                (exception.clone(), FAILURE)
+            }
+            Self::Sent | Self::Late => (id.to_owned(), 0),
+        };
+        match (json, self) {
+            (true, _) => println!("{}", object.into_json()),
+            (false, Self::Failed(_)) => eprintln!("{text}"),
+            (false, _) => println!("{text}"),
+        }
+        ExitCode::from(code)
+    }
 }
 
 fn send(
@@ -217,11 +239,8 @@ fn answer(body: &[u8], id: &str) -> Option<Answer> {
     if let ("FAILURE" | "REVOKED", Some(exception)) = (&*meta.status, meta.exception()) {
         return Some(Answer::Failed(last_line(&exception)));
     }
-    let text = meta.result.map(|value| match value.kind() {
-        Kind::String => value.as_str().unwrap_or_default().into_owned(),
-        _ => value.text().to_owned(),
-    });
-    Some(Answer::Returned(text.unwrap_or_else(|| "null".to_owned())))
+    let json = meta.result.map(|value| value.text().to_owned());
+    Some(Answer::Returned(json.unwrap_or_else(|| "null".to_owned())))
 }
 
 /// The exception as the last line of a Python traceback: `ValueError: boom`.
@@ -252,7 +271,7 @@ mod tests {
         };
         for (result, printed) in [
             ("5", "5"),
-            ("\"a\\nb\"", "a\nb"),
+            ("\"a\\nb\"", "\"a\\nb\""),
             ("[1, null]", "[1, null]"),
         ] {
             assert_eq!(returned(result), Some(Answer::Returned(printed.to_owned())));

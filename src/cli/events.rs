@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::remote::unavailable;
 use super::{FAILURE, Setting};
@@ -14,7 +14,8 @@ use crate::message::event::{self, Event};
 use crate::message::json::{Field, Object, Raw, python_float, python_str};
 use crate::message::pidbox::{self, Call};
 use crate::message::signature;
-use crate::sys::clock;
+use crate::sys::{clock, wait};
+use crate::util::backoff::Backoff;
 use crate::util::lamport::Lamport;
 
 /// Labels of so many tasks are remembered.
@@ -23,6 +24,11 @@ const LABELS: usize = 4095;
 const TTL: i64 = 5000;
 /// Milliseconds after which the broker drops our queue (`event_queue_expires`).
 const EXPIRES: i64 = 60_000;
+
+/// The wait before another attempt to connect, and by how much it grows, as Celery's.
+const STEP: Duration = Duration::from_secs(2);
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(32);
 
 /// Print the events of workers as they come
 #[derive(Debug, clap::Args)]
@@ -52,10 +58,7 @@ pub(super) fn run(arguments: &Arguments, setting: &Setting<'_>) -> ExitCode {
     if !arguments.json {
         say("-> evdump: starting capture...\n");
     }
-    match dump.capture(&urls) {
-        Ok(()) => ExitCode::from(FAILURE), // nobody reads what we print
-        Err(error) => unavailable("events", &error),
-    }
+    dump.run(&urls)
 }
 
 /// Whether somebody reads it.
@@ -78,9 +81,42 @@ struct Dump {
 }
 
 impl Dump {
+    /// Prints events, of one connection after the other, until nobody reads them.
+    fn run(&mut self, urls: &[BrokerUrl]) -> ExitCode {
+        let mut backoff = Backoff::new(STEP, STEP, LONGEST);
+        loop {
+            let error = match self.capture(urls, &mut backoff) {
+                Ok(()) => return ExitCode::from(FAILURE),
+                Err(error) => error,
+            };
+            let wait = match &error {
+                ClientError::Unreachable(..) => backoff.next_delay(),
+                ClientError::Socket(_) | ClientError::Closed(_) => {
+                    self.tell("-> Connection lost, attempting reconnect\n");
+                    continue;
+                }
+                _ => return unavailable("events", &error),
+            };
+            let seconds = wait.as_secs_f64();
+            self.tell(&format!(
+                "-> Cannot connect to {error}.\nTrying again in {seconds:.2} seconds\n\n"
+            ));
+            wait::pause(wait);
+        }
+    }
+
+    /// Says something that is no event; not among JSON.
+    fn tell(&self, text: &str) {
+        match self.json {
+            true => eprint!("{text}"),
+            false => drop(say(text)),
+        }
+    }
+
     /// Prints events until nobody reads them.
-    fn capture(&mut self, urls: &[BrokerUrl]) -> Result<(), ClientError> {
+    fn capture(&mut self, urls: &[BrokerUrl], backoff: &mut Backoff) -> Result<(), ClientError> {
         let mut client = Client::connect(urls)?;
+        backoff.reset();
         let queue = format!("{}.{}", event::EXCHANGE, signature::new_id());
         client.declare_exchange(event::EXCHANGE, "topic", true)?;
         client.consume_own(&queue, event::EXCHANGE, "#", TTL, EXPIRES)?;

@@ -73,6 +73,12 @@ impl<S: AsFd> Drop for Waiter<S> {
     }
 }
 
+/// Does nothing for so long: for a command that has nothing else to do, never for what serves others.
+#[allow(clippy::disallowed_methods)]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from harness import Client, Raw, Worker, celeriac_binary, clean_environment, wait_until
+from rabbitmq import free_port
 
 pytestmark = pytest.mark.celeriac("the command is celeriac's")
 
@@ -118,6 +119,41 @@ def test_the_events_of_a_task_as_both_print_them(kind: str, make_worker, client:
         for dump in dumps:
             dump.kill()
             dump.wait()
+
+
+def test_a_dump_of_events_goes_on_when_the_broker_is_back(make_worker) -> None:
+    port = free_port()
+    url = f"amqp://guest:guest@127.0.0.1:{port}//"
+    serve = [str(celeriac_binary()), "broker", "--listen", f"127.0.0.1:{port}", "-q"]
+    lines: list[str] = []
+    dump = subprocess.Popen(
+        [str(celeriac_binary()), "-b", url, "events", "--dump"], env=clean_environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, text=True)
+    threading.Thread(target=lambda: lines.extend(iter(dump.stdout.readline, "")), daemon=True).start()
+    try:
+        wait_until(lambda: "Trying again in 2.00 seconds\n" in lines, "it tries again")
+        with subprocess.Popen(serve, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:
+            worker = make_worker(url)
+            wait_until(lambda: any(worker.name in line for line in lines), "it hears the worker", 20)
+            broker.kill()
+        wait_until(lambda: "-> Connection lost, attempting reconnect\n" in lines, "it has noticed")
+        lines.clear()
+        with subprocess.Popen(serve, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:
+            wait_until(lambda: any(worker.name in line for line in lines), "it hears the worker again", 20)
+            broker.kill()
+    finally:
+        dump.kill()
+        dump.wait()
+
+
+def test_call_prints_json(worker: Worker, broker, queue: str) -> None:
+    call = [str(celeriac_binary()), "-b", broker.url, "call", "--queue", queue, "--json"]
+    sent = json.loads(run([*call, "demo.add", "-a", "[1, 2]"]).stdout)
+    assert list(sent) == ["task_id"]
+    done = run([*call, "demo.echo", "-a", '["a\\nb"]', "--wait"])
+    assert (json.loads(done.stdout)["result"], done.returncode) == ("a\nb", 0)
+    failed = run([*call, "demo.fail", "-a", '["boom"]', "--wait"])
+    assert (json.loads(failed.stdout)["error"], failed.returncode) == ("ValueError: boom", 1)
 
 
 def test_purge(client: Client, broker, raw: Raw, queue: str) -> None:
