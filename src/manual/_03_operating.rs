@@ -37,6 +37,30 @@
 //! Two workers of one name cannot share a broker: the second ends with status 1 and names the mailbox that is taken. After
 //! a machine has died that can be so until the broker notices the dead connection.
 //!
+//! `--autoscale MAX,MIN` has as many children as there are tasks for; `control autoscale MAX MIN` changes the limits.
+//! `control pool_restart` replaces every child once its task has ended, where that is allowed (`worker_pool_restarts`,
+//! `--pool-restarts`). Rust programs add commands with [`App::command`](crate::app::App::command), and talk to workers
+//! with [`client`](crate::client).
+//!
+//! # Health and metrics
+//!
+//! With `--http 127.0.0.1:9540` (or `CELERIAC_HTTP`) the main process serves, from its event loop:
+//!
+//! | path | 200 when | else 503 and why |
+//! |---|---|---|
+//! | `/livez` | the loop turns, and there is a child that could work or is about to be made | a restart would help |
+//! | `/readyz` | also: the broker is there and answers, every queue is consumed, and the worker does not leave | it takes no tasks |
+//! | `/metrics` | always: OpenMetrics of tasks by name and queue, of the pool, connections and memory | |
+//!
+//! `celeriac health [--ready]` asks and exits with 0 or 1, in a few milliseconds, without a broker and without an app. A
+//! broker that is away makes a worker not ready, but it lives: a restart would not bring the broker back. So give
+//! Kubernetes `celeriac health` as its liveness probe and `celeriac health --ready` as its readiness probe.
+//! `--heartbeat-file PATH` is touched every second while the worker lives, for probes that can look at files only.
+//!
+//! The endpoint is off by default and has no password: keep it on a loopback or a private address. At most 64
+//! connections, 8 KiB a request and ten seconds each are what anybody can cost it. Of tasks the first 1000 names are told
+//! apart, the others are `other`.
+//!
 //! # Signals and exit codes
 //!
 //! Send them to the main process only (systemd: `KillMode=mixed`): the zygote ignores them, but a child that runs a

@@ -119,11 +119,15 @@
 //! | an election ends workers | it is decided once every node that is there has stood, or after five seconds | |
 //! | a request whose matcher is unknown, or that is no mapping, closes and opens the mailbox | it is logged and ignored | the next request must not be lost |
 //! | a queue that cannot be had (`add_consumer`) costs the connection, again and again | one closed channel; the queue is given up with an ERROR line | |
-//! | mingle waits a second at each start | nobody waits; at most 64 KiB of revoked ids travel, and of more than 16 nodes only 16 answer a greeting | the start of many workers costs no more than their number |
+//! | mingle waits a second at each start | nobody waits; at most 64 KiB of revoked ids travel, of more than 16 nodes only 16 answer a greeting, and each answers 16 in ten seconds | the start of many workers costs no more than their number |
 //! | a command finds a worker deaf once it shuts down | it answers until its connection is closed | |
 //! | after a restart the logical clock begins anew, unless `--statedb` keeps it | at the microseconds of the wall clock | monitors take a clock that was set back for the past |
-//! | replies have the headers `ticket` and `clock` | and `nodes`: how many nodes the sender knows of | `celeriac inspect` ends when all have answered, instead of a second later |
+//! | replies have the headers `ticket` and `clock` | the same; and `nodes`, how many there are, to who asks by a header of that name | `celeriac inspect` ends when all have answered, instead of a second later |
+//! | a task that waits for its time and is revoked is `scheduled` until then | it goes at once | |
+//! | commands of the app's own run in main | in the clerk, with a `state` that has `app`, `consumer`, `hostname` and `tset`; `consumer.add_task_queue` and `cancel_task_queue` are done when the command has ended | main has no Python; a command that hangs is cut off after half a minute |
+//! | `pool_restart` with `reload` reloads modules in main | the app is imported anew by another zygote, whose children take over; should that fail, those there are stay | |
+//! | the autoscaler takes min above max as it comes | there are never more children than max | |
 //! | `status --json` prints the count of nodes under the JSON | JSON alone | |
-//! | up to 24 events of tasks travel together | up to 100 | receivers read lists of any length |
+//! | up to 24 events of tasks travel together | up to 200, which a busy worker gathers for up to 10 ms | receivers read lists of any length |
 //! | `stats` tells the size of the pool at the start as `max-concurrency` | its size now | |
 //! | `active` and its like show the arguments of any task | of a message of more than 64 KiB the publisher's text of them | main keeps no large bodies |

@@ -31,7 +31,10 @@ const GATHER: Duration = Duration::from_millis(1);
 const ENOUGH: usize = 32;
 
 /// So many events leave together even while more are to be expected at once.
-const ENOUGH_EVENTS: usize = 100;
+const ENOUGH_EVENTS: usize = 200;
+
+/// How long a busy worker gathers events: nobody waits for them, and they cost the broker by the message.
+const GATHER_EVENTS: Duration = Duration::from_millis(10);
 
 /// Publications in the outbox beyond which the worker starts no more tasks.
 const CONGESTED: usize = 10_000;
@@ -108,7 +111,7 @@ impl Producer {
             outbox: Outbox::new(),
             octets: 0,
             gather: Gather::new(GATHER),
-            gather_events: Gather::new(GATHER),
+            gather_events: Gather::new(GATHER_EVENTS),
             channel: Channel::None,
             notices: Notices::default(),
             side: Channel::None,

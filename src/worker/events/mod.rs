@@ -19,7 +19,7 @@ use crate::sys::{clock, process};
 use crate::util::lamport::Lamport;
 
 /// So many events of tasks travel in one message at most.
-const BATCH: usize = 100;
+const BATCH: usize = 200;
 
 /// What runs here, in events of the worker.
 pub(in crate::worker) const SOFTWARE: [(&str, Field<'_>); 3] = [
