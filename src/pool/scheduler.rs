@@ -12,7 +12,7 @@
 //!
 //! Assignment is Celery's `fair`: jobs wait here, first come, first served, until a child is idle. Of several
 //! idle children the one that worked last is taken, for its caches are warm. Only a child whose jobs are very
-//! short has some [`ahead`](super::ahead) of time, and they can be taken back.
+//! short has some `ahead` of time, and they can be taken back.
 //!
 //! ```text
 //!            up            assign
