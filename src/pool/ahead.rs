@@ -29,10 +29,11 @@ pub(super) const SHORT: Duration = Duration::from_millis(5);
 pub(super) const MOST: usize = 4;
 
 impl<P, J> Scheduler<P, J> {
-    /// Gives the oldest waiting job ahead to a busy child; the caller writes it. Only `small` jobs, behind small ones,
-    /// can be taken back, and only from a child that `gives_back`.
+    /// Gives the oldest waiting job ahead to a child whose current one may yet be short; the caller writes it. Only
+    /// `small` jobs, behind small ones, can be taken back, and only from a child that `gives_back`.
     pub fn assign_ahead(
         &mut self,
+        now: Instant,
         gives_back: impl Fn(&P) -> bool,
         small: impl Fn(&J) -> bool,
     ) -> Option<Key> {
@@ -44,7 +45,8 @@ impl<P, J> Scheduler<P, J> {
                 continue;
             };
             member.listed = false;
-            let fits = gives_back(&member.process)
+            let fits = now.saturating_duration_since(member.since) <= SHORT
+                && gives_back(&member.process)
                 && matches!(&member.state, State::Busy(job) if small(job));
             if fits && self.has_room(child) {
                 let job = self.waiting.pop_front()?;
@@ -204,9 +206,9 @@ impl Pool {
 
     /// Gives out ahead what no child is idle for, and takes back what a child is idle for now.
     pub(super) fn advance_ahead(&mut self, now: Instant) {
-        while let Some(child) = self
-            .scheduler
-            .assign_ahead(Child::gives_back, Running::is_a_packet)
+        while let Some(child) =
+            self.scheduler
+                .assign_ahead(now, Child::gives_back, Running::is_a_packet)
         {
             self.write_new_job(child, now);
             if let Some(stuck) = self.scheduler.stuck_at(child) {
@@ -272,7 +274,7 @@ mod tests {
 
     fn deal(scheduler: &mut Scheduler<(), u32>, now: Instant) {
         while scheduler.assign(now).is_some() {}
-        while scheduler.assign_ahead(|()| true, |_| true).is_some() {}
+        while scheduler.assign_ahead(now, |()| true, |_| true).is_some() {}
     }
 
     fn ahead(scheduler: &Scheduler<(), u32>, child: Key) -> Vec<u32> {
@@ -307,8 +309,14 @@ mod tests {
         deal(&mut scheduler, now);
         scheduler.done(children[0], |job| *job == 0, now).unwrap();
         scheduler.assign(now).unwrap();
-        assert_eq!(scheduler.assign_ahead(|()| true, |job| *job != 2), None);
-        assert_eq!(scheduler.assign_ahead(|()| true, |job| *job != 1), None);
+        assert_eq!(
+            scheduler.assign_ahead(now, |()| true, |job| *job != 2),
+            None
+        );
+        assert_eq!(
+            scheduler.assign_ahead(now, |()| true, |job| *job != 1),
+            None
+        );
         assert_eq!(scheduler.waiting(), 1);
     }
 

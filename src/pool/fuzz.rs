@@ -214,7 +214,7 @@ impl World {
             assert_eq!(self.job_of(child), None, "assigned to a busy child");
             self.give(child);
         }
-        while let Some(child) = self.scheduler.assign_ahead(|()| true, |_| true) {
+        while let Some(child) = self.scheduler.assign_ahead(self.now, |()| true, |_| true) {
             assert!(
                 self.job_of(child).is_some(),
                 "ahead of a child without a job"

@@ -245,7 +245,9 @@ impl Pool {
     pub fn signal_job(&mut self, key: JobKey, signal: Signal, now: Instant) -> bool {
         let child = self.child_still_at(key, now);
         let pid = child.and_then(|child| self.scheduler.process(child)?.pid);
-        pid.is_some_and(|pid| signal::kill(pid, signal).is_ok())
+        let sent = pid.is_some_and(|pid| signal::kill(pid, signal).is_ok());
+        self.advance(now);
+        sent
     }
 
     /// Ends a job by sending a signal to its child and to all that child has started (its process group).

@@ -403,6 +403,7 @@ impl Pool {
             .scheduler
             .children()
             .find(|(_, _, has)| has.is_some_and(|has| has.key == job))?;
+        self.take_back(child, now); // or it might be at its next job before a signal reaches it
         let _ = self.hear_child(child, READ_SIZE, now);
         self.has_job(child, job).then_some(child)
     }

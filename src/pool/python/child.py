@@ -85,7 +85,7 @@ class SoftLimit:
 
     Not in the tracer around it, which stores results, and not in the loop that waits for jobs, where it would end the
     process. The body is what the tracer calls as `fun`. Main sends the signal only while it knows of no answer, and
-    gives no other job in between, so there is no body but the right one. A signal that comes before the body begins
+    takes back what it gave ahead first, so there is no body but the right one. A signal that comes before the body begins
     is kept for that moment, which the interpreter tells a profiler of.
     """
 
