@@ -82,7 +82,13 @@ def flower(broker, tmp_path) -> Iterator[Flower]:
 def test_what_flower_shows_and_what_its_buttons_do(flower: Flower, make_worker, client: Client, queue: str) -> None:
     worker: Worker = make_worker(arguments=["-E"])
     name = worker.name
-    known = wait_until(lambda: name in (all := flower.json("/api/workers", refresh=1)) and all[name].get("stats") and all[name], "it is known", 30)
+
+    def whole() -> dict | None:
+        """What Flower knows of the worker: it asks each command once, at a moment when the worker may not listen yet."""
+        known = flower.json("/api/workers", refresh=1).get(name, {})
+        return known if all(known.get(answer) for answer in ("stats", "registered", "active_queues", "conf")) else None
+
+    known = wait_until(whole, "it is known", 30)
     assert wait_until(lambda: flower.json("/api/workers", status=1).get(name), "it is online", 20) is True
     assert known["stats"]["pid"] == worker.main.pid and len(known["stats"]["pool"]["processes"]) == 2
     assert "demo.add" in known["registered"]

@@ -20,12 +20,12 @@ pub fn resident_memory(pid: Pid) -> io::Result<u64> {
     Ok(pages.ok_or(io::ErrorKind::InvalidData)? * configured(nix::unistd::SysconfVar::PAGE_SIZE)?)
 }
 
-/// Whether `pid` is stopped by a signal, held by a debugger, or dead.
+/// Whether `pid` is stopped by a signal or held by a debugger. One that has just died is not: it is about to be reaped.
 pub fn is_stopped(pid: Pid) -> io::Result<bool> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = text.rsplit(')').next().unwrap_or_default();
     let state = after_name.trim_start().chars().next();
-    Ok(matches!(state, Some('T' | 't' | 'Z' | 'X')))
+    Ok(matches!(state, Some('T' | 't')))
 }
 
 /// The processor time `pid` has used, in user and in system mode, with its waited-for children not
