@@ -33,14 +33,26 @@ check_tracked_sizes() {
         }'
 }
 
+# Stories wait for what happens, with deadlines that a busy machine keeps; still, what failed is run once more by itself, and
+# both runs are there to be read.
+pytest_stories() {
+    local folder="$1"
+    shift
+    export CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac"
+    local options=(-o "cache_dir=${CARGO_TARGET_DIR:-$PWD/target}/pytest/$folder")
+    "$python" -m pytest "$folder" "${options[@]}" "$@" && return
+    stage "$folder: what failed, once more by itself"
+    "$python" -m pytest "$folder" "${options[@]}" --last-failed --last-failed-no-failures none "$@"
+}
+
 stories() {
     stage "stories: RabbitMQ and Celery on one side, celeriac on the other"
-    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" -m pytest tests/interop -p no:cacheprovider "$@"
+    pytest_stories tests/interop "$@"
 }
 
 python_stories() {
     stage "Python apps: under Celery and under celeriac"
-    CELERIAC_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/celeriac" "$python" -m pytest tests/python -p no:cacheprovider "$@"
+    pytest_stories tests/python "$@"
 }
 
 # Celery's own integration tests. Mostly they sleep, so they run beside other stages.

@@ -64,7 +64,7 @@ def test_t1_1_rabbitmq_is_killed_again_and_again(make_worker, tmp_path: pathlib.
             arguments=["-Q", f"{queue},{probes}"],
         )
         begin: tuple[int, int] | None = None
-        for _ in range(scale(20, 50)):
+        for _ in range(scale(3, 50)):
             load = threading.Thread(target=publish, args=(broker.url, queue, tmp_path, chance, confirmed))
             load.start()
             time.sleep(chance.uniform(0.3, 1.5))
