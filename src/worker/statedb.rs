@@ -119,7 +119,9 @@ impl StateDb {
                 aside.display()
             );
         }
-        let is_young = |at: &SystemTime| now.duration_since(*at).is_ok_and(|passed| passed < age);
+        // What is younger than now was written by a clock that has been set back since, or rounded.
+        let is_young =
+            |at: &SystemTime| now.duration_since(*at).map_or(true, |passed| passed < age);
         let mut saved = read.saved;
         saved.revoked.retain(|(_, at)| is_young(at));
 

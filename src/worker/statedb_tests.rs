@@ -44,6 +44,19 @@ fn what_was_saved_is_there_again() {
     fs::remove_file(path).unwrap();
 }
 
+/// T15.3: a clock that is set back makes nobody's revocation void.
+#[test]
+fn what_was_revoked_in_the_future_counts_as_revoked_now() {
+    let path = path("statedb-future");
+    let (mut state, _) = StateDb::open(path.clone(), AGE, at(100)).unwrap();
+    state.revoked("id", at(100));
+    drop(state);
+    let (state, saved) = StateDb::open(path.clone(), AGE, at(0)).unwrap();
+    assert_eq!(saved.revoked.len(), 1);
+    drop(state);
+    fs::remove_file(path).unwrap();
+}
+
 /// T15.3: killed at any octet, it opens, and what was written before that is there.
 #[test]
 fn a_file_that_ends_anywhere_is_read_up_to_there() {
