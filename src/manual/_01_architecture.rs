@@ -19,7 +19,7 @@
 //! task, decodes no more of a message than it must, never blocks, and never forks: the **zygote**, a fork of the program
 //! from before it had a socket, a Hub or a secret, does that for it. Asked for a child it forks twice, so that the child
 //! becomes an orphan, which main, a sub-reaper, adopts. A **child** runs one job at a time; it has two pipes for its whole
-//! life, and dies with main. What it shares with main is the program's text, and nothing else.
+//! life, and dies with main. While its jobs are very short a few more lie in its pipe, where main can take them back. What it shares with main is the program's text, and nothing else.
 //!
 //! # The floors
 //!

@@ -169,7 +169,7 @@ pub struct PoolStats {
     pub concurrency: usize,
     /// How many are ready and have no job.
     pub idle: usize,
-    /// How many jobs wait for a child.
+    /// How many jobs wait for a child, or lie ahead of one.
     pub waiting: usize,
     /// How many jobs were accepted since the start.
     pub submitted: u64,
@@ -226,7 +226,7 @@ impl Pool {
         }
     }
 
-    /// Takes back a job that no child was given yet; it finishes as [`Finish::NotStarted`]. False when
+    /// Takes back a job that no child has read yet; it finishes as [`Finish::NotStarted`]. False when
     /// there is none of that key waiting.
     pub fn cancel(&mut self, key: JobKey, now: Instant) -> bool {
         if let Some(child) = self.scheduler.holder(|job| job.key == key) {
