@@ -119,6 +119,14 @@ impl Link {
         }
     }
 
+    /// The broker is known to be there: a pause between two tries ends now.
+    pub fn hurry(&mut self, now: Instant) {
+        self.enter(now);
+        if matches!(self.life.phase, Phase::Pause { .. }) {
+            self.life.attempt();
+        }
+    }
+
     /// Closes the connection in order: a last frame each way, or [`Settings::close_timeout`] at
     /// most. Without an open connection everything is dropped at once. Either way
     /// [`LinkEvent::Closed`] follows, and nothing is retried.

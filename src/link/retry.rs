@@ -11,9 +11,10 @@
 //!
 //! The count of tries is honest too: the quick ones come on top of Celery's hundred, so the line
 //! after a loss reads `(1/220)`, and the link is never less patient than Celery. It starts over
-//! with every loss of a connection that had lasted; one that the broker ends right after the login
-//! counts as a failed try, so it cannot make us spin. A refusal that will not go away by itself (a
-//! wrong password) skips the quick tries.
+//! with every loss of a connection. One that is lost before it has lasted is not tried again at once,
+//! and each in a row is followed by a longer pause, up to four quick ones, so a broker that ends
+//! every connection right after the login cannot make us spin. A refusal that will not go away by
+//! itself (a wrong password) skips the quick tries.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,6 +27,9 @@ const SPREAD: Duration = Duration::from_millis(100);
 
 /// A connection that lasted so long has proved itself: its loss starts the schedule over.
 pub(super) const SETTLED: Duration = Duration::from_secs(1);
+
+/// The pause after connections that did not last grows to so many quick ones.
+const LONGEST_UNSETTLED: u32 = 4;
 
 /// The largest part of a pause that is left out after a loss.
 const JITTER: f64 = 0.25;
@@ -166,6 +170,8 @@ pub(super) struct Schedule {
     tried: usize,
     /// A connection was lost and none has lasted since.
     recovering: bool,
+    /// Connections in a row that were lost before they had lasted.
+    unsettled: u32,
     quick_used: u32,
     quick_left: u32,
     slow_used: u32,
@@ -182,6 +188,7 @@ impl Schedule {
             urls,
             tried: 0,
             recovering: false,
+            unsettled: 0,
             quick_used: 0,
             quick_left: 0,
             slow_used: 0,
@@ -192,14 +199,21 @@ impl Schedule {
     pub(super) fn next(&mut self, failure: Failure) -> Option<(Retry, Duration)> {
         let first_loss = failure == Failure::Unsettled && !self.recovering;
         if failure == Failure::Settled || first_loss {
+            self.tried = 0;
+            self.unsettled = 0;
             self.recover();
             if !self.policy.after_loss {
                 return None;
             }
             return Some((Retry::AtOnce, SPREAD.mul_f64(self.random.fraction())));
         }
-        if failure == Failure::Permanent {
-            self.quick_left = 0;
+        match failure {
+            Failure::Unsettled => {
+                self.unsettled = LONGEST_UNSETTLED.min(self.unsettled + 1);
+                self.recover();
+            }
+            Failure::Permanent => self.quick_left = 0,
+            Failure::Attempt | Failure::Settled => {}
         }
         self.tried += 1;
         if self.tried < self.urls {
@@ -214,6 +228,9 @@ impl Schedule {
             return None;
         }
         let mut pause = self.next_pause()?;
+        if failure == Failure::Unsettled {
+            pause *= self.unsettled;
+        }
         if self.recovering {
             pause = pause.mul_f64(1.0 - JITTER * self.random.fraction());
         }
@@ -249,6 +266,7 @@ impl Schedule {
     /// Forgets everything, as if just made.
     pub(super) fn restart(&mut self) {
         self.recover();
+        self.tried = 0;
         self.recovering = false;
         self.quick_left = 0;
     }
@@ -260,7 +278,6 @@ impl Schedule {
 
     /// Forgets everything that failed before the loss of a connection.
     fn recover(&mut self) {
-        self.tried = 0;
         self.recovering = true;
         self.quick_used = 0;
         self.quick_left = if self.policy.limit == Some(0) {
@@ -292,193 +309,5 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn schedule(policy: RetryPolicy, urls: usize) -> Schedule {
-        Schedule::new(policy, urls, 7)
-    }
-
-    fn texts(schedule: &mut Schedule, failure: Failure, count: usize) -> Vec<String> {
-        (0..count)
-            .map(|_| match schedule.next(failure) {
-                Some((retry, _)) => retry.to_string(),
-                None => "gave up".into(),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn at_the_start_it_is_celerys() {
-        let mut schedule = schedule(RetryPolicy::default(), 1);
-        let texts = texts(&mut schedule, Failure::Attempt, 102);
-        assert_eq!(texts[0], "Trying again in 2.00 seconds... (1/100)");
-        assert_eq!(texts[1], "Trying again in 4.00 seconds... (2/100)");
-        assert_eq!(texts[15], "Trying again in 32.00 seconds... (16/100)");
-        assert_eq!(texts[99], "Trying again in 32.00 seconds... (100/100)");
-        assert_eq!(texts[100..], ["gave up", "gave up"]);
-    }
-
-    #[test]
-    fn alternates_are_tried_before_a_pause_and_not_counted() {
-        let mut schedule = schedule(RetryPolicy::default(), 3);
-        let next = "Will retry using next failover.";
-        assert_eq!(
-            texts(&mut schedule, Failure::Attempt, 6),
-            [
-                next,
-                next,
-                "Trying again in 2.00 seconds... (1/100)",
-                next,
-                next,
-                "Trying again in 4.00 seconds... (2/100)"
-            ]
-        );
-    }
-
-    #[test]
-    fn after_a_loss_a_minute_of_tries_is_quick() {
-        let mut schedule = schedule(RetryPolicy::default(), 1);
-        texts(&mut schedule, Failure::Attempt, 5);
-        for _ in 0..2 {
-            let (retry, wait) = schedule.next(Failure::Settled).expect("a try");
-            assert!(
-                retry == Retry::AtOnce && wait <= SPREAD,
-                "{retry:?} {wait:?}"
-            );
-            for number in 1..=220 {
-                let Some((
-                    Retry::Later {
-                        pause,
-                        attempt,
-                        limit,
-                    },
-                    wait,
-                )) = schedule.next(Failure::Attempt)
-                else {
-                    panic!("try {number}");
-                };
-                let full = match number {
-                    1..=120 => 0.5,
-                    _ => f64::from(number - 120).min(16.0) * 2.0,
-                };
-                let shown = pause.as_secs_f64();
-                assert!(
-                    shown <= full && shown >= full * (1.0 - JITTER),
-                    "{number}: {shown}"
-                );
-                assert_eq!((wait, attempt, limit), (pause, number, Some(220)));
-            }
-            assert_eq!(schedule.next(Failure::Attempt), None);
-        }
-    }
-
-    #[test]
-    fn a_broker_that_ends_every_connection_cannot_make_us_spin() {
-        let mut schedule = schedule(RetryPolicy::default(), 1);
-        assert!(matches!(
-            schedule.next(Failure::Unsettled),
-            Some((Retry::AtOnce, _))
-        ));
-        for _ in 0..10 {
-            let (_, wait) = schedule.next(Failure::Unsettled).expect("a try");
-            assert!(wait >= Duration::from_millis(375));
-        }
-    }
-
-    #[test]
-    fn a_permanent_refusal_is_not_tried_quickly() {
-        let mut schedule = schedule(RetryPolicy::default(), 1);
-        schedule.next(Failure::Settled);
-        schedule.next(Failure::Attempt);
-        match schedule.next(Failure::Permanent) {
-            Some((
-                Retry::Later {
-                    pause,
-                    attempt: 2,
-                    limit: Some(101),
-                },
-                _,
-            )) => {
-                assert!(pause >= Duration::from_millis(1500));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn one_try_and_for_ever() {
-        let once = RetryPolicy {
-            limit: Some(0),
-            ..RetryPolicy::default()
-        };
-        assert_eq!(schedule(once.clone(), 1).next(Failure::Attempt), None);
-        let mut after_loss = schedule(once, 1);
-        assert!(after_loss.next(Failure::Settled).is_some());
-        assert_eq!(after_loss.next(Failure::Attempt), None);
-
-        let forever = RetryPolicy {
-            limit: None,
-            ..RetryPolicy::default()
-        };
-        let texts = texts(&mut schedule(forever, 1), Failure::Attempt, 1000);
-        assert_eq!(texts[999], "Trying again in 32.00 seconds... (1000)");
-    }
-
-    /// T22: the orders of brokers.
-    #[test]
-    fn t22_failover_goes_round_home_or_anywhere_else() {
-        let after = |failover, url, failure, stays| {
-            let policy = RetryPolicy {
-                failover,
-                ..RetryPolicy::default()
-            };
-            schedule(policy, 3).after(url, failure, stays)
-        };
-        use Failure::{Attempt, Settled};
-        for failover in [Failover::RoundRobin, Failover::Priority] {
-            assert_eq!(after(failover, 2, Attempt, false), 0);
-            assert_eq!(after(failover, 0, Settled, false), 1, "it may be dead");
-            assert_eq!(after(failover, 1, Settled, true), 1, "it only said no");
-            assert_eq!(Failover::named(&failover.to_string()), Some(failover));
-        }
-        assert_eq!(after(Failover::RoundRobin, 1, Settled, false), 2);
-        assert_eq!(after(Failover::Priority, 1, Settled, false), 0, "home");
-        let policy = RetryPolicy {
-            failover: Failover::Shuffle,
-            ..RetryPolicy::default()
-        };
-        let mut any = schedule(policy, 3);
-        let mut next: Vec<_> = (0..99).map(|_| any.after(1, Attempt, false)).collect();
-        next.sort_unstable();
-        next.dedup();
-        assert_eq!(next, [0, 2], "each of the others");
-        assert_eq!(
-            schedule(RetryPolicy::default(), 1).after(0, Attempt, false),
-            0
-        );
-    }
-
-    /// T22: `broker_connection_retry_on_startup` and `broker_connection_retry`.
-    #[test]
-    fn t22_it_may_be_told_not_to_retry() {
-        let at_start = RetryPolicy {
-            at_start: false,
-            ..RetryPolicy::default()
-        };
-        let mut once = schedule(at_start, 2);
-        assert!(once.next(Failure::Attempt).is_some(), "the next URL");
-        assert_eq!(once.next(Failure::Attempt), None);
-        assert!(
-            once.next(Failure::Settled).is_some(),
-            "a loss is another matter"
-        );
-        let after_loss = RetryPolicy {
-            after_loss: false,
-            ..RetryPolicy::default()
-        };
-        let mut never = schedule(after_loss, 1);
-        assert!(never.next(Failure::Attempt).is_some());
-        assert_eq!(never.next(Failure::Settled), None);
-    }
-}
+#[path = "retry_tests.rs"]
+mod tests;

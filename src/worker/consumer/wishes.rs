@@ -23,6 +23,7 @@ impl Worker {
         match wish {
             Wish::Up => {
                 self.consumer.lost_since = None;
+                self.producer.link.hurry(hub.now());
                 self.advance(hub);
             }
             Wish::Consuming(Purpose::Mingle) => self.greet(hub),
