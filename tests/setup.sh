@@ -79,7 +79,7 @@ install_packages() {
 
 install_python() {
     if "$VENV/bin/python" -c "
-import celery, django, flower, pytest, redis, sentry_sdk, sqlalchemy
+import celery, django, flower, msgpack, pytest, redis, sentry_sdk, sqlalchemy, yaml
 assert celery.__version__ == '$CELERY_VERSION'" 2>/dev/null; then
         say "Celery $CELERY_VERSION: there"
         return
@@ -87,7 +87,7 @@ assert celery.__version__ == '$CELERY_VERSION'" 2>/dev/null; then
     say "installing Celery $CELERY_VERSION, Django, Flower, sentry-sdk and pytest into $VENV"
     "$VENV/bin/python" -c "" 2>/dev/null || { rm -rf "$VENV"; python3 -m venv "$VENV"; }
     "$VENV/bin/pip" --quiet --disable-pip-version-check install \
-        "celery[redis,sqlalchemy]==$CELERY_VERSION" "django==$DJANGO_VERSION" "sentry-sdk==$SENTRY_VERSION" "flower==$FLOWER_VERSION" \
+        "celery[msgpack,redis,sqlalchemy,yaml]==$CELERY_VERSION" "django==$DJANGO_VERSION" "sentry-sdk==$SENTRY_VERSION" "flower==$FLOWER_VERSION" \
         "pytest==$PYTEST_VERSION" >&2
 }
 

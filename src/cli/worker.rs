@@ -373,6 +373,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         },
         max_tasks_per_child: arguments.life.max_tasks_per_child.and_then(NonZeroU32::new),
         queues: arguments.queues.iter().map(Queue::named).collect(),
+        declared: vec![],
         accept: Accept::default(),
         host: None,
         listeners: BTreeSet::new(),

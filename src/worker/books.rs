@@ -83,8 +83,18 @@ impl Books {
     }
 
     /// Has the clerk carry out a command of the app's own, and remembers who has asked.
-    pub(super) fn command(&mut self, method: &str, arguments: &str, asker: Option<Asker>) {
-        let about = About::Command { method, arguments };
+    pub(super) fn command(
+        &mut self,
+        method: &str,
+        arguments: &str,
+        state: &str,
+        asker: Option<Asker>,
+    ) {
+        let about = About::Command {
+            method,
+            arguments,
+            state,
+        };
         let note = self.clerk.tell(about, Weight::Once, &[], clock::now());
         self.asking.extend(note.zip(asker));
     }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub max_tasks_per_child: Option<NonZeroU32>,
     /// The queues consumed (`-Q`).
     pub queues: Vec<Queue>,
+    /// Queues that are configured as well: remote control may have them consumed by their names alone.
+    pub declared: Vec<Queue>,
     /// The serializers that tasks may come in (`accept_content`).
     pub accept: Accept,
     /// How to start a Python app's interpreter, should its zygote be lost.
@@ -76,6 +78,7 @@ impl Settings {
             prefetch_multiplier: 4,
             max_tasks_per_child: None,
             queues: vec![],
+            declared: vec![],
             accept: Accept::default(),
             host: None,
             listeners: BTreeSet::new(),

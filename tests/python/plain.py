@@ -12,10 +12,11 @@ import time
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject
 from celery.utils.log import get_task_logger
+from kombu import serialization
 
 app = Celery("plain", broker=os.environ["STORY_BROKER"], backend=os.environ["STORY_BACKEND"])
 app.conf.update(
-    accept_content=["json", "pickle"],
+    accept_content=os.environ.get("STORY_ACCEPT", "json,pickle").split(","),
     result_extended=True,
     broker_connection_retry_on_startup=True,
     task_default_queue=os.environ.get("STORY_QUEUE", "celery"),
@@ -24,6 +25,10 @@ app.conf.update(
 )
 if os.environ.get("STORY_TLS"):
     app.conf.broker_use_ssl = True
+serialization.register(  # one of the app's own
+    "hexed", lambda value: serialization.dumps(value, "json")[2].encode().hex(),
+    lambda text: serialization.loads(bytes.fromhex(text), "application/json", "utf-8"),
+    content_type="application/x-hexed", content_encoding="utf-8")
 FOLDER = pathlib.Path(os.environ["STORY_FOLDER"])
 logger = get_task_logger(__name__)
 

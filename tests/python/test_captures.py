@@ -222,7 +222,7 @@ def test_a_worker_without_events_and_one_with(start) -> None:
 def test_commands_of_the_apps_own_run_in_the_clerk(start) -> None:
     asked = start("-c", "1")
     told = asked.one("cpf", scale=2)
-    assert told == {"scaled": 4, "tset": 0, "host": NODE, "keys": ["app", "consumer", "hostname", "tset"]}
+    assert told == {"scaled": 4, "tset": 1, "host": NODE, "keys": ["app", "consumer", "hostname", "tset"]}
     assert asked.one("current_prefetch") == told | {"scaled": 2}
     assert asked.one("hidden") == "raw string"
     assert asked.one("odd_one") == {"error": "LookupError('as it happens')"}
@@ -230,6 +230,43 @@ def test_commands_of_the_apps_own_run_in_the_clerk(start) -> None:
     assert asked.one("listen", queue="further") == {"ok": f"{NODE} proj"}
     wait_until(lambda: "further" in [queue["name"] for queue in asked.one("active_queues")], "main consumes it")
     assert asked.app.send_task("proj.add", (2, 3), queue="further").get(timeout=10) == 5
+    assert asked.one("leave", queue="further") == {"ok": "left"}
+    wait_until(lambda: len(asked.one("active_queues")) == 1, "main lets go of it")
+
+
+def test_commands_of_the_apps_own_know_and_change_what_main_does(start) -> None:
+    """Issue 5, "What to build" 1: what the `state` of a command answers."""
+    asked = start("-c", "1", "-Q", "celery", STORY_QUEUES="yes")
+    asked.send("sleep", "sleep-1", 60)
+    asked.send("add", "add-1", 1, 2)
+    wait_until(lambda: len(asked.one("reserved")) == 1 and asked.one("active"), "one runs and one waits")
+    assert asked.one("what_it_knows") == {
+        "queues": ["celery"], "active": [["proj.sleep", "sleep-1", [60]]], "reserved": ["add-1", "sleep-1"],
+        "total": {"proj.sleep": 1}, "children": 1, "errors": [True, False], "app": "proj",
+    }
+    assert asked.one("current_prefetch_count") == {"prefetch_count": 4}
+    assert asked.one("increase_prefetch_count", n=3) == {"ok": "prefetch count incremented"}
+    wait_until(lambda: asked.one("current_prefetch_count") == {"prefetch_count": 7}, "the broker to be told")
+    seen: list[dict] = []
+    with asked.app.connection_for_read() as connection:
+        receiver = asked.app.events.Receiver(connection, handlers={"worker-waved": seen.append})
+        with receiver.consumer_context(wakeup=False) as (listening, _, _):
+            assert asked.one("send_event") == {"ok": "sent"}
+            while not seen:
+                listening.drain_events(timeout=10)
+    assert (seen[0]["hostname"], seen[0]["pid"], seen[0]["to"]) == (NODE, asked.popen.pid, "you")
+    # A queue that is configured, and not consumed with -Q, is the configured one.
+    asked.app.control.add_consumer("beside", reply=True)
+    wait_until(lambda: len(asked.one("active_queues")) == 2, "main consumes it")
+    queue = next(queue for queue in asked.one("active_queues") if queue["name"] == "beside")
+    assert (queue["exchange"]["name"], queue["routing_key"], queue["queue_arguments"]) == (
+        "aside", "a.#", {"x-max-priority": 7})
+    assert asked.one("reconnect") == {"ok": "reconnecting"}
+    wait_until(lambda: asked.log.count("Connected to amqp://") == 2, "another connection", 20)
+    wait_until(lambda: asked.app.control.ping(timeout=0.5), "its mailbox", 20)
+    assert asked.one("active")[0]["id"] == "sleep-1"
+    asked.app.control.revoke("sleep-1", terminate=True, reply=True)
+    assert asked.app.AsyncResult("add-1").get(timeout=20) == 3
 
 
 def test_every_capture_was_compared(seen) -> None:

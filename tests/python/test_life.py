@@ -167,10 +167,10 @@ def test_what_is_printed_and_logged_is_in_celerys_format(start):
 
 RAW = """
 from kombu import Queue
-def send(body, headers, serializer="json"):
+def send(body, headers, serializer="json", **options):
     with app.connection_for_write() as connection, connection.Producer() as producer:
         queue = app.conf.task_default_queue
-        producer.publish(body, exchange=queue, routing_key=queue, headers=headers, serializer=serializer)
+        producer.publish(body, exchange=queue, routing_key=queue, headers=headers, serializer=serializer, **options)
 """
 
 
@@ -190,18 +190,44 @@ def test_signals_of_main_reach_their_receivers(start, tmp_path):
 
 
 def test_a_message_that_only_python_reads(start):
-    """Protocol 1, pickled: its task and id are in the body."""
-    worker = start()
+    """Protocol 1 in what main does not read: its task and id are in the body."""
+    worker = start(STORY_ACCEPT="json,pickle,yaml,hexed")
     code = """
-old = {"task": "plain.add", "id": "old-1", "args": (2,), "kwargs": {"y": 3}, "retries": 0}
-bare = {"task": "plain.request", "id": "old-2", "expires": None}
+import time
+old = {"task": "plain.add", "args": (2,), "kwargs": {"y": 3}, "retries": 0}
+bare = {"task": "plain.request", "id": "bare", "expires": None}
 send({"no": "task"}, {}, "pickle")
-send(old, {}, "pickle"); send(bare | {"args": (1, bytes([255])), "kwargs": {}, "eta": None}, {}, "pickle")
-results = [app.AsyncResult(id).get(timeout=20) for id in ("old-1", "old-2")]
-print(results[0], results[1]["task"])
+send(bare | {"args": (1, bytes([255])), "kwargs": {}, "eta": None}, {}, "pickle")
+ids = []
+for serializer, compression in ("pickle", None), ("pickle", "zlib"), ("yaml", None), ("yaml", "zlib"), ("hexed", None):
+    ids += [f"{serializer}-{compression}-{protocol}" for protocol in (1, 2)]
+    send(old | {"args": [2], "id": ids[-2]}, {}, serializer, compression=compression)
+    add.apply_async((2, 3), serializer=serializer, compression=compression, task_id=ids[-1])
+print([app.AsyncResult(id).get(timeout=20) for id in ids], app.AsyncResult("bare").get(timeout=20)["task"])
 """
-    assert worker.client(RAW + code) == "5 plain.request"
+    assert worker.client(RAW + code) == f"{[5] * 10} plain.request"
     assert "Received and deleted unknown message" in worker.log
+    assert worker.stop() == 0
+
+
+def test_what_the_app_does_not_accept_no_child_sees(start):
+    """Issue 3, "What to build" 3, of both protocols."""
+    worker = start(STORY_ACCEPT="json,yaml")
+    code = """
+from kombu.serialization import enable_insecure_serializers
+enable_insecure_serializers()
+send({"task": "plain.add", "id": "one", "args": [2, 3], "kwargs": {}}, {}, "pickle")
+send([[2, 3], {}, {}], {"task": "plain.add", "id": "two"}, "pickle")
+send([[2, 3], {}, {}], {"task": "plain.add", "id": "three"}, "hexed")
+send("- [", {"task": "plain.add", "id": "four"}, None, content_type="application/x-yaml", content_encoding="utf-8")
+print(add.delay(2, 3).get(timeout=20))
+"""
+    assert worker.client(RAW + code) == "5"
+    untrusted = "Received invalid task message: Refusing to deserialize untrusted content of type "
+    worker.wait_log(untrusted + "pickle (application/x-python-serialize)", 2)
+    worker.wait_log(untrusted + "application/x-hexed", 1)
+    by_children = [line for line in worker.log.splitlines() if "/ForkPoolWorker" in line]
+    assert len(by_children) == 2 and "Can't decode message body" in by_children[0], by_children
     assert worker.stop() == 0
 
 

@@ -62,10 +62,8 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             .max_tasks_per_child
             .and_then(|count| NonZeroU32::new(count as u32)),
         queues: queues?,
-        accept: match report.settings.texts("accept_content") {
-            Some(names) => Accept::new(names),
-            None => Accept::default(),
-        },
+        declared: report.declared.iter().flat_map(queue).collect(),
+        accept: Accept::new(&report.accept),
         host: None,
         listeners: report.receivers.iter().cloned().collect(),
         monitoring: monitoring(report),

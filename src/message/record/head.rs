@@ -252,6 +252,8 @@ pub enum About<'a> {
         method: &'a str,
         /// Its arguments: JSON.
         arguments: &'a str,
+        /// What it may ask the consumer for, by the name of the command that tells it: JSON.
+        state: &'a str,
     },
 }
 

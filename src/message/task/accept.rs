@@ -52,14 +52,23 @@ impl Default for Accept {
     }
 }
 
-/// kombu's names for serializers; a MIME type stands for itself.
+/// kombu's names for serializers.
+const NAMES: [(&str, &str); 5] = [
+    ("auth", DATA),
+    ("json", JSON),
+    ("msgpack", "application/x-msgpack"),
+    ("pickle", "application/x-python-serialize"),
+    ("yaml", "application/x-yaml"),
+];
+
+/// What a serializer's name stands for; a MIME type stands for itself.
 fn mime_type(name: &str) -> &str {
-    match name {
-        "auth" => DATA,
-        "json" => JSON,
-        "msgpack" => "application/x-msgpack",
-        "pickle" => "application/x-python-serialize",
-        "yaml" => "application/x-yaml",
-        other => other,
-    }
+    let known = NAMES.iter().find(|(known, _)| *known == name);
+    known.map_or(name, |(_, mime_type)| mime_type)
+}
+
+/// The name of a serializer, or the MIME type if it has none.
+pub(super) fn name_of(content_type: &str) -> &str {
+    let known = NAMES.iter().find(|(_, known)| *known == content_type);
+    known.map_or(content_type, |(name, _)| name)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::accept;
 use crate::amqp::wire::DecodeError;
 use crate::message::body::ShapeError;
 use crate::message::json::JsonError;
@@ -51,9 +52,10 @@ impl fmt::Display for Refusal {
             Self::Foreign => f.write_str("the body is in a format that only Python reads"),
             Self::Invalid(error) => error.fmt(f),
             Self::NotAccepted(content_type) => {
+                let name = accept::name_of(content_type);
                 write!(
                     f,
-                    "Refusing to deserialize disabled content of type {content_type}"
+                    "Refusing to deserialize untrusted content of type {name} ({content_type})"
                 )
             }
             Self::Undecodable(error) => error.fmt(f),

@@ -392,8 +392,18 @@ def decoded(job, body, accept):
                 return args, kwargs, embed
         except Exception:
             pass  # kombu has the right words for it
+    if not compression:
+        body = received(body, properties)
     args, kwargs, embed = loads(body, content_type, properties.get("content_encoding"), accept=accept)
     return args, kwargs, embed
+
+
+def received(body, properties):
+    """The body as Celery's client of the broker hands it on: text, if it says in which encoding."""
+    try:
+        return body.decode(properties["content_encoding"])
+    except Exception:
+        return body
 
 
 def undecodable(job, body, exc):

@@ -15,7 +15,6 @@ from billiard import util as billiard_util
 from billiard.einfo import ExceptionInfo
 from celery import signals, states
 from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
-from celery.utils.collections import AttributeDict
 from celery.utils.log import get_logger
 from celery.worker import strategy
 from celery.worker.control import Panel
@@ -25,7 +24,8 @@ from kombu.message import Message
 from kombu.serialization import dumps as encode, loads, prepare_accept_content, registry
 from kombu.utils.json import dumps
 
-from celeriac_child import HEADER, UP, Records, decoded, load_head
+from celeriac_child import HEADER, UP, Records, decoded, load_head, received
+from celeriac_consumer import Consumer
 
 NOTE, REPLY = 6, 7
 logger = get_logger("celery.worker")
@@ -139,7 +139,7 @@ class Clerk:
         properties = dict(job["properties"], application_headers=job["headers"])
         body = record[end:end + body_length]
         return Message(
-            body=body,
+            body=received(body, properties),
             content_type=properties.get("content_type"), content_encoding=properties.get("content_encoding"),
             delivery_info=job["delivery_info"], properties=properties, headers=job["headers"],
         ), job, body
@@ -151,7 +151,7 @@ class Clerk:
         try:
             compression = message.headers.get("compression")
             payload = loads(
-                decompress(body, compression) if compression else body,
+                decompress(body, compression) if compression else received(body, properties),
                 properties.get("content_type"), properties.get("content_encoding"), accept=self.accept)
         except Exception as exc:
             return {"answer": dumps({"error": repr(exc)})}
@@ -182,9 +182,8 @@ class Clerk:
     def command(self, note, _):
         """A command of the app's own, with a state that has what Celery's has."""
         method, orders = note["method"], self.consumer.orders
-        orders.clear()
         try:
-            state = AttributeDict(app=self.app, hostname=self.consumer.hostname, consumer=self.consumer, tset=set)
+            state = self.consumer.command_state(json.loads(note["state"]))
             handler = self.pool_restart if method == "pool_restart" else Panel.data[method]
             answer = dumps(handler(state, **json.loads(note["arguments"])))
         except Exception as exc:
@@ -198,7 +197,7 @@ class Clerk:
             raise ValueError("Pool restarts not enabled")
         for module in modules:
             self.app.loader.import_task_module(module)
-        self.consumer.orders.append(("pool_restart", how))
+        self.consumer.order("pool_restart", **how)
         return {"ok": "reload started"}
 
     # Signals.
@@ -250,28 +249,3 @@ class Unregistered:
 
 class Heart:
     """The sender of `heartbeat_sent`."""
-
-
-class Consumer:
-    """The sender of signals and the consumer of commands, of which they may ask what they ask Celery's consumer.
-
-    What only main can do is noted in `orders`, and done when the command has ended."""
-
-    def __init__(self, worker):
-        self.app = worker.app
-        self.hostname = worker.hostname
-        self.controller = worker
-        self.pid = os.getppid()
-        self.orders = []
-        connection = worker.app.connection_for_read()  # not connected: for what it knows of errors
-        self.connection_errors, self.channel_errors = connection.connection_errors, connection.channel_errors
-
-    def add_task_queue(self, queue, exchange=None, exchange_type=None, routing_key=None, **options):
-        arguments = {"queue": queue, "exchange": exchange, "exchange_type": exchange_type, "routing_key": routing_key}
-        self.orders.append(("add_consumer", arguments | options))
-
-    def cancel_task_queue(self, queue):
-        self.orders.append(("cancel_consumer", {"queue": queue}))
-
-    def __repr__(self):
-        return f"<Consumer: {self.hostname} (running)>"

@@ -40,9 +40,10 @@ use crate::sys::process::{self, Exit, Pid};
 const BOOT: &str = include_str!("boot.py");
 
 /// The modules by the names they are imported under.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("celeriac_child", include_str!("child.py")),
     ("celeriac_clerk", include_str!("clerk.py")),
+    ("celeriac_consumer", include_str!("consumer.py")),
     ("celeriac_differences", include_str!("differences.py")),
     ("celeriac_report", include_str!("report.py")),
     ("celeriac_spawned", include_str!("spawned.py")),

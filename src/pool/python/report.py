@@ -10,8 +10,7 @@ import zlib
 
 #: Settings that main consults.
 SETTINGS = """
-    accept_content enable_utc
-    broker_transport_options broker_use_ssl broker_login_method broker_failover_strategy broker_connection_timeout
+    enable_utc broker_transport_options broker_use_ssl broker_login_method broker_failover_strategy broker_connection_timeout
     broker_connection_retry broker_connection_retry_on_startup broker_connection_max_retries
     broker_channel_error_retry broker_heartbeat broker_heartbeat_checkrate broker_native_delayed_delivery_queue_type
     control_exchange control_queue_ttl control_queue_expires control_queue_exclusive control_queue_durable
@@ -84,6 +83,7 @@ def of(worker):
             "custom_logging": bool(worker._custom_logging),
         },
         "settings": {name: plain(app.conf.get(name)) for name in SETTINGS},
+        "accept": accept(app),
         "timezone": str(app.timezone),
         "zone": os.environ.get("TZ"),
         "broker": {
@@ -93,7 +93,7 @@ def of(worker):
         },
         "results": {"uri": app.backend.as_uri(), "persistent": bool(getattr(app.backend, "persistent", False))},
         "queues": [queue(one) for one in app.amqp.queues.consume_from.values()],
-        "declared": sorted(app.amqp.queues),
+        "declared": [queue(one) for _, one in sorted(app.amqp.queues.items())],
         "tasks": {name: task(one) for name, one in app.tasks.items()},
         "receivers": receivers(app),
         "control": control_commands(),
@@ -140,6 +140,16 @@ def configuration(app, with_defaults):
     from kombu.utils.json import dumps
 
     return dumps(control.conf(SimpleNamespace(app=app), with_defaults=with_defaults))
+
+
+def accept(app):
+    """The MIME types that tasks may come in, those of the app's own serializers among them."""
+    from kombu.serialization import prepare_accept_content, registry
+
+    types = prepare_accept_content(app.conf.accept_content)
+    if types is None:  # what is not forbidden
+        types = set(registry.type_to_name) - getattr(registry, "_disabled_content_types", set())
+    return sorted(types)
 
 
 def plain(value):

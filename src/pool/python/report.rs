@@ -27,6 +27,8 @@ pub struct Report {
     pub worker: WorkerReport,
     /// The settings that main consults.
     pub settings: Settings,
+    /// The MIME types that tasks may come in.
+    pub accept: Vec<String>,
     /// The name of the app's time zone.
     pub timezone: String,
     /// That of the process, if it has set one: Django does.
@@ -37,8 +39,8 @@ pub struct Report {
     pub results: Results,
     /// The queues to consume, after `-Q`, `-X` and `worker_direct`.
     pub queues: Vec<Queue>,
-    /// The names of all queues of the app.
-    pub declared: Vec<String>,
+    /// All queues of the app.
+    pub declared: Vec<Queue>,
     /// The tasks by name.
     pub tasks: BTreeMap<String, TaskReport>,
     /// The signals of Celery's main process that somebody is connected to.

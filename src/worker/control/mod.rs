@@ -8,6 +8,7 @@ mod command;
 mod inspect;
 mod limits;
 mod monitor;
+mod orders;
 mod pool;
 mod queues;
 mod revoke;
@@ -25,7 +26,7 @@ use super::refusals::CRITICAL;
 use super::settings::{Binding, Exchange, Queue};
 use crate::amqp::table::TableBuf;
 use crate::hub::Hub;
-use crate::message::json::{Field, Object, Raw};
+use crate::message::json::Object;
 use crate::message::pidbox::{self, Arguments, Exception, Request, RequestError};
 use crate::util::lamport::Lamport;
 
@@ -208,7 +209,7 @@ impl Worker {
         log::debug!("pidbox received method {}", request.method);
         let asker = Asker::of(&request, letter);
         if self.is_of_the_app(&request) {
-            return self.ask_clerk(&request, asker);
+            return self.ask_clerk(&request, asker, hub);
         }
         let answer = self.execute(&request.method, &request.arguments, hub);
         let json = match answer {
@@ -230,37 +231,6 @@ impl Worker {
         let command = command.cloned();
         let command = command.ok_or_else(|| Exception::new("KeyError", method))?;
         command.carry_out(self, hub, arguments)
-    }
-
-    /// Whether a command is one that a Python app brings, or asks for what only Python knows.
-    fn is_of_the_app(&self, request: &Request<'_>) -> bool {
-        let method = &*request.method;
-        self.tasks.reporter.books.is_some()
-            && (self.settings.clerk_commands.contains(method)
-                || (method == "pool_restart" && request.arguments.given("modules").is_some())
-                || (["registered", "dump_tasks"].contains(&method)
-                    && !inspect::are_known(&request.arguments.texts("taskinfoitems"))))
-    }
-
-    fn ask_clerk(&mut self, request: &Request<'_>, asker: Option<Asker>) {
-        let mut arguments = Object::new();
-        for name in request.arguments.names() {
-            let value = request.arguments.find(name).unwrap_or(Raw::NULL);
-            arguments.push(name, Field::Json(value.text()));
-        }
-        if let Some(books) = &mut self.tasks.reporter.books {
-            books.command(&request.method, &arguments.into_json(), asker);
-        }
-    }
-
-    /// Carries out what a command of the app has asked main for.
-    pub(super) fn obey_orders(&mut self, orders: &[(String, String)], hub: &mut Hub<Self>) {
-        for (method, arguments) in orders {
-            let arguments = Raw::parse(arguments).map(Arguments::of).unwrap_or_default();
-            if let Err(exception) = self.execute(method, &arguments, hub) {
-                log::error!("pidbox command error: {exception}");
-            }
-        }
     }
 
     /// How many nodes there are, this one included, as far as gossip tells.

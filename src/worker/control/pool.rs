@@ -36,7 +36,7 @@ fn scaled(command: &str) -> Reply {
 }
 
 /// `n`, which is 1 when it is not given.
-fn count(arguments: &Arguments<'_>) -> Result<i64, Exception> {
+pub(super) fn count(arguments: &Arguments<'_>) -> Result<i64, Exception> {
     let Some(n) = arguments.given("n") else {
         return Ok(1);
     };

@@ -88,7 +88,8 @@ fn table(table: &TableBuf) -> Option<String> {
 /// Consumes another queue. What the broker has to say comes later and is logged.
 pub(super) fn add(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
     let name = name(arguments)?;
-    let known = cx.settings.queues.iter().find(|queue| queue.name == name);
+    let mut known = cx.settings.queues.iter().chain(&cx.settings.declared);
+    let known = known.find(|queue| queue.name == name);
     let queue = match known {
         Some(queue) => queue.clone(),
         None => made(&name, arguments)?,
