@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 use log::Level;
 
 use super::error::{Exception, Retry, TaskError, TaskResult, When};
-use super::{Context, TaskOptions, canvas};
+use super::{Context, TaskOptions};
+use crate::message::canvas::{self, Continuation, Followers, Parent};
 use crate::message::json::{REPR_LENGTH, Raw, python_float, repr};
 use crate::message::moment;
 use crate::message::record::{Done, JobHead, Outcome};
 use crate::message::result::{ResultMeta, State};
 use crate::message::signature;
+use crate::sys::process;
 
 /// A call that has ended, with all that its answer is made of.
 pub(super) struct Ending<'a> {
@@ -71,7 +73,7 @@ impl Ending<'_> {
             .unwrap_or_default();
         let line = format!("succeeded in {}s: {shown}", python_float(self.runtime));
         let mut done = self.done(Outcome::Success);
-        self.go_on(&mut done, self.parent().succeeded(self.body, value));
+        self.go_on(&mut done, |next, parent| next.succeeded(parent, value));
         self.store(&mut done, State::Success, value, None);
         done.result = Some(shown);
         self.says(Level::Info, &line, done)
@@ -85,10 +87,10 @@ impl Ending<'_> {
         let result = exception.to_json();
         let failure = canvas::Failure {
             result: &result,
-            traceback: &traceback,
+            traceback: Some(&traceback),
             stored: self.is_stored(),
         };
-        self.go_on(&mut done, self.parent().failed(self.body, &failure));
+        self.go_on(&mut done, |next, parent| next.failed(parent, &failure));
         self.store(&mut done, State::Failure, &result, Some(&traceback));
         done.exception = Some(shown);
         done.traceback = Some(traceback);
@@ -130,21 +132,28 @@ impl Ending<'_> {
         )
     }
 
-    fn parent(&self) -> canvas::Parent<'_> {
-        canvas::Parent {
-            context: self.context,
+    /// Has main publish what follows, if anything does.
+    fn go_on(
+        &self,
+        done: &mut Done,
+        follow: impl FnOnce(&Followers<'_>, &Parent<'_>) -> Continuation,
+    ) {
+        let Some(followers) = Followers::of(self.body) else {
+            return;
+        };
+        let parent = Parent {
+            id: self.context.id(),
+            root_id: self.context.root_id(),
+            delivery_info: &self.job.delivery_info,
+            origin: &signature::origin(process::current(), &process::host_name()),
             now: self.now,
-        }
-    }
-
-    /// Has main publish what follows.
-    fn go_on(&self, done: &mut Done, next: canvas::Continuation) {
-        done.publish = next.publish;
-        if !next.ignored.is_empty() {
+        };
+        let next = follow(&followers, &parent);
+        if let Some(warning) = next.warning() {
             let (name, id) = (self.context.display_name(), self.context.id());
-            let ignored = next.ignored.join("; ");
-            log::warn!("Task {name}[{id}] asks for what a native task cannot do yet: {ignored}");
+            log::warn!("Task {name}[{id}] {warning}");
         }
+        done.publish = next.publish;
     }
 
     /// Has main keep the result, unless nobody wants it.

@@ -36,7 +36,6 @@
 
 mod arguments;
 mod binder;
-mod canvas;
 mod context;
 pub(crate) mod demo;
 mod ending;

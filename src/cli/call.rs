@@ -205,7 +205,7 @@ fn send(
 
 /// The message of the call.
 fn message(arguments: &Arguments, id: &str, reply_to: Option<&str>, now: SystemTime) -> Publish {
-    let origin = format!("gen{}@{}", process::current(), process::host_name());
+    let origin = signature::origin(process::current(), &process::host_name());
     let eta = arguments.eta.map(|Moment(moment)| moment);
     let expires = arguments.expires.map(|expires| match expires {
         Expiry::In(time) => now.checked_add(time),

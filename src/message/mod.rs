@@ -4,6 +4,7 @@
 //!
 //! - [`task`]: a received message, whatever its protocol, and why one cannot be run;
 //! - [`signature`]: a call becomes a message, and a message the same again for a retry;
+//! - [`canvas`]: what is to follow a task, and becomes messages when it has ended;
 //! - [`result`]: results as clients read them;
 //! - [`event`]: what workers tell monitors;
 //! - [`pidbox`]: remote control, requests and replies;
@@ -16,6 +17,7 @@
 
 pub(crate) mod base64;
 pub mod body;
+pub mod canvas;
 pub mod event;
 #[doc(hidden)]
 pub mod fuzz;

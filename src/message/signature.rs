@@ -3,6 +3,7 @@
 //! Bodies and headers are those that Celery's own publisher writes, in its order; so is what a retry
 //! keeps and changes of the message it repeats. Where the message goes is the caller's decision.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::headers::{push_float, push_integer};
@@ -14,6 +15,11 @@ use super::record::{DeliveryInfo, Publish};
 /// An id for a new task.
 pub fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
+}
+
+/// Who publishes, as Celery's clients name themselves.
+pub fn origin(pid: impl fmt::Display, host: &str) -> String {
+    format!("gen{pid}@{host}")
 }
 
 /// A call of a task.
@@ -35,7 +41,7 @@ pub struct Call<'a> {
     pub task: &'a str,
     /// The new task's id; see [`new_id`].
     pub id: &'a str,
-    /// Who publishes: `gen<pid>@<host>`.
+    /// Who publishes; see [`origin`].
     pub origin: &'a str,
     /// Positional arguments, a list.
     pub args: Raw<'a>,

@@ -19,6 +19,7 @@
 //! | `components`, `consumer` | the steps |
 //! | `receive` | from a delivery to a job |
 //! | `tasks`, `request` | every request from its delivery to its settlement |
+//! | `ends` | ends that no child tells of: it is gone, or main has ended the task |
 //! | `limits`, `rate`, `revoked`, `losses` | what keeps a task from beginning, or from going on |
 //! | `statedb` | what of that survives the worker |
 //! | `task_event` | what has happened to tasks, for the worker's events |
@@ -43,6 +44,7 @@ mod components;
 mod consumer;
 mod context;
 pub mod control;
+mod ends;
 mod events;
 mod extensions;
 mod foreign;

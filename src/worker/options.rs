@@ -16,6 +16,9 @@ pub struct TaskOptions {
     pub acks_on_timeout: bool,
     /// With `acks_late`: hand the message back when the child process died; default `false`.
     pub reject_on_worker_lost: bool,
+    /// Run it again when the child process died, as a retry after `default_retry_delay` and up to `max_retries` times,
+    /// whenever it is acknowledged; default `false`.
+    pub retry_on_worker_lost: bool,
     /// The child is killed when the task runs longer; a `timelimit` header of the message wins. Main enforces it.
     pub time_limit: Option<Duration>,
     /// The task is told when it runs longer; a `timelimit` header of the message wins. A native task asks its context.
@@ -41,6 +44,7 @@ impl Default for TaskOptions {
             acks_on_failure: true,
             acks_on_timeout: true,
             reject_on_worker_lost: false,
+            retry_on_worker_lost: false,
             time_limit: None,
             soft_time_limit: None,
             rate_limit: None,
@@ -84,6 +88,13 @@ impl TaskOptions {
     #[must_use]
     pub fn reject_on_worker_lost(mut self, on: bool) -> Self {
         self.reject_on_worker_lost = on;
+        self
+    }
+
+    /// See [`retry_on_worker_lost`](Self#structfield.retry_on_worker_lost).
+    #[must_use]
+    pub fn retry_on_worker_lost(mut self, on: bool) -> Self {
+        self.retry_on_worker_lost = on;
         self
     }
 
@@ -141,5 +152,12 @@ impl TaskOptions {
     pub fn track_started(mut self, on: bool) -> Self {
         self.track_started = on;
         self
+    }
+
+    /// Whether a run whose child died, after so many `retries`, is followed by another; `None` where
+    /// [`retry_on_worker_lost`](Self#structfield.retry_on_worker_lost) is off.
+    pub(crate) fn retries_loss(&self, retries: i64) -> Option<bool> {
+        self.retry_on_worker_lost
+            .then(|| self.max_retries.is_none_or(|most| retries < most.into()))
     }
 }

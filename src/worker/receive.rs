@@ -143,7 +143,7 @@ impl Tasks {
         let ending = Ending::NotRegistered(name);
         if self.reporter.books.is_none() {
             acks.settle_as(delivery.tag, verdict);
-            self.report(&request, &ending, None, producer);
+            self.reporter.report(&request, &ending, None, producer);
             return;
         }
         // A clerk may take its time. The broker gives no more of these than it may until then.

@@ -9,13 +9,17 @@ use super::producer::{Producer, Publication};
 use super::request::Request;
 use super::settings::ResultBackend;
 use crate::amqp::table::TableBuf;
+use crate::message::canvas::{self, Followers, Parent};
 use crate::message::headers::HeadersError;
+use crate::message::json::Raw;
+use crate::message::pidbox::Arguments;
 use crate::message::properties::MessageProperties;
-use crate::message::record::{About, Publish};
+use crate::message::record::{About, Publish, Record};
 use crate::message::result::{Exception, ResultMeta, State};
+use crate::message::signature;
 use crate::pool::python::clerk::Weight;
 use crate::sys::clock;
-use crate::sys::process::Pid;
+use crate::sys::process::{self, Pid};
 use crate::util::slots::Key;
 
 /// What main itself reports of a task.
@@ -84,20 +88,17 @@ impl Reporter {
         self.books.as_ref()?.deadline(zygote)
     }
 
-    /// Sends what became of a request, if anybody wants to know. Whether a message was sent.
+    /// Sends what became of a request, to those who want to know. How many messages that takes.
     pub(super) fn report(
         &mut self,
         request: &Request,
         ending: &Ending<'_>,
         waits: Option<Key>,
         producer: &mut Producer,
-    ) -> bool {
+    ) -> usize {
         if let Some(books) = &mut self.books {
             books.report(request, ending, waits);
-            return true;
-        }
-        if request.ignore_result {
-            return false;
+            return 1;
         }
         let (state, result) = match ending {
             Ending::Started { pid, node } => {
@@ -115,13 +116,95 @@ impl Reporter {
             Ending::WorkerLost { text, .. } => failure(&Exception::worker_lost(text)),
             Ending::Cancelled => (State::Retry, cancelled().to_json()),
         };
+        let followers = match ending {
+            Ending::TimedOut(_) | Ending::WorkerLost { .. } => {
+                self.fail_followers(request, &result, waits, producer)
+            }
+            _ => 0,
+        };
+        followers + self.store(request, state, &result, waits, producer)
+    }
+
+    /// Sends a task's state, unless nobody wants it.
+    pub(super) fn store(
+        &self,
+        request: &Request,
+        state: State,
+        result: &str,
+        waits: Option<Key>,
+        producer: &mut Producer,
+    ) -> usize {
+        if request.ignore_result {
+            return 0;
+        }
         let meta = ResultMeta {
             date_done: Some(clock::wall()),
             group_id: request.group_id.as_deref(),
             parent_id: request.parent_id.as_deref(),
-            ..ResultMeta::new(state, &request.id, &result)
+            ..ResultMeta::new(state, &request.id, result)
         };
-        self.send(request, meta.to_json().into_bytes(), waits, producer)
+        usize::from(self.send(request, meta.to_json().into_bytes(), waits, producer))
+    }
+
+    /// Sends what its message wants to happen after a failure, which the child would have told us otherwise.
+    fn fail_followers(
+        &self,
+        request: &Request,
+        result: &str,
+        waits: Option<Key>,
+        producer: &mut Producer,
+    ) -> usize {
+        let record = Record::first(&request.record).ok().flatten();
+        let Some((record, job)) = record.and_then(|record| Some((record, record.job().ok()?)))
+        else {
+            return 0;
+        };
+        let Some(followers) = Followers::of(record.body) else {
+            return 0;
+        };
+        let root_id = Raw::parse(job.headers.get()).ok();
+        let root_id = root_id.and_then(|headers| Arguments::of(headers).given("root_id")?.as_str());
+        let parent = Parent {
+            id: &request.id,
+            root_id: root_id.as_deref(),
+            delivery_info: &job.delivery_info,
+            origin: &signature::origin(process::current(), &process::host_name()),
+            now: clock::wall(),
+        };
+        let failure = canvas::Failure {
+            result,
+            traceback: None,
+            stored: !request.ignore_result,
+        };
+        let next = followers.failed(&parent, &failure);
+        if let Some(warning) = next.warning() {
+            log::warn!("Task {}[{}] {warning}", request.name, request.id);
+        }
+        let sent = next.publish.into_iter();
+        sent.map(|publish| usize::from(self.publish(request, publish, waits, producer)))
+            .sum()
+    }
+
+    /// Sends a message that comes of a task. False when it cannot be sent.
+    pub(super) fn publish(
+        &self,
+        request: &Request,
+        publish: Publish,
+        waits: Option<Key>,
+        producer: &mut Producer,
+    ) -> bool {
+        if publish.optional && !self.sends() {
+            return false;
+        }
+        match task_message(publish, waits) {
+            Ok(publication) => producer.publish(publication),
+            Err(error) => {
+                let (name, id) = (&request.name, &request.id);
+                log::error!("Task {name}[{id}] cannot be published: {error}");
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether results leave as messages of main's.

@@ -17,13 +17,13 @@ use super::rate::{Buckets, Rate};
 use super::recall::Recall;
 use super::registry::Registry;
 use super::request::{Cause, Request, State};
-use super::results::{self, Ending, Reporter};
+use super::results::{Ending, Reporter};
 use super::revoked::Revoked;
 use super::settings::{LifeSettings, Settings};
 use super::task_event::{TaskEvents, What};
 use crate::hub::Timer;
+use crate::message::canvas;
 use crate::message::record::{self, Done, Outcome, Verdict};
-use crate::message::result::Exception;
 use crate::message::task::Accept;
 use crate::pool::{Finish, Job, JobKey};
 use crate::sys::clock;
@@ -34,7 +34,7 @@ use crate::util::slots::{Key, Slots};
 const LOST_BEFORE_IT_BEGAN: &str =
     "The child was lost before it began the task, whose message had been acknowledged.";
 
-/// A longer record is kept without its body.
+/// A longer record is kept without its body, unless that may be needed again.
 const KEPT_RECORD: usize = 64 * 1024;
 
 /// A job that waits for its ETA.
@@ -65,7 +65,7 @@ pub struct Tasks {
     /// How often each task was given to a child, by name (`stats` and heartbeats).
     pub accepted: BTreeMap<String, u64>,
     /// Tasks that have lost their child, by id.
-    losses: Losses,
+    pub(super) losses: Losses,
     /// What tasks keep to that say nothing themselves.
     pub(super) life: LifeSettings,
     /// No new tasks: what comes is handed back.
@@ -145,10 +145,13 @@ impl Tasks {
         self.requests.get(Key::from(key.0))
     }
 
-    /// A job goes to the pool: remote control may ask what it is, and the clerk what it was, should its child be
-    /// lost.
+    /// A job goes to the pool: remote control may ask what it is, and should its child be lost we, or the clerk, what is
+    /// to follow it.
     pub(super) fn keep_job(&mut self, job: &Job) {
-        let whole = self.reporter.books.is_some() || job.record.len() <= KEPT_RECORD;
+        let whole = self.reporter.books.is_some()
+            || job.record.len() <= KEPT_RECORD
+            || !canvas::asks_for_nothing(&job.record)
+            || self.is_retried_after_loss(job.key);
         if let Some(request) = self.request_mut(job.key) {
             if whole {
                 request.record.clone_from(&job.record);
@@ -246,21 +249,7 @@ impl Tasks {
         let waits = request.waits(key);
         let mut confirms = 0;
         for publish in std::mem::take(&mut done.publish) {
-            if publish.optional && !self.reporter.sends() {
-                continue;
-            }
-            match results::task_message(publish, waits) {
-                Ok(publication) => producer.publish(publication),
-                Err(error) => {
-                    log::error!(
-                        "Task {}[{}] cannot be published: {error}",
-                        request.name,
-                        request.id
-                    );
-                    continue;
-                }
-            }
-            confirms += 1;
+            confirms += usize::from(self.reporter.publish(request, publish, waits, producer));
         }
         let meta = std::mem::take(&mut done.meta);
         if done.store && !meta.is_empty() && self.reporter.send(request, meta, waits, producer) {
@@ -275,77 +264,6 @@ impl Tasks {
         };
         note_answer(&mut self.events, request, done);
         self.settle(key, confirms, verdict, acks);
-    }
-
-    /// The child that had the job is gone.
-    fn lost(&mut self, key: Key, text: &str, acks: &mut Acks, producer: &mut Producer) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        self.events.metrics.count_lost(request);
-        let handed_back = !request.acknowledged && request.reject_on_worker_lost;
-        let last = handed_back && self.losses.is_last(&request.id, request.delivery_count);
-        let (name, id) = (&request.name, &request.id);
-        if last {
-            log::error!(
-                "Task {name}[{id}] has lost its child too often ({text}): its message is rejected"
-            );
-        }
-        if handed_back && !last && self.reporter.books.is_none() {
-            log::warn!("Task {name}[{id}] is handed back to its queue: {text}");
-            return self.settle(key, 0, Verdict::Requeue, acks);
-        }
-        let shown = Exception::worker_lost(text).repr();
-        if self.reporter.books.is_none() {
-            log::error!("Task handler raised error: {shown}");
-        }
-        // Of a Python app its own Celery decides; this is for the case that it cannot.
-        let verdict = match request.acks_on_failure {
-            _ if last => Verdict::Reject,
-            true => Verdict::Ack,
-            false => Verdict::Reject,
-        };
-        let ending = Ending::WorkerLost { text, last };
-        let confirms = self
-            .reporter
-            .report(request, &ending, request.waits(key), producer);
-        self.events.note(request, || What::Failed {
-            exception: shown,
-            traceback: String::new(),
-        });
-        self.settle(key, usize::from(confirms), verdict, acks);
-    }
-
-    /// A task that we have ended, or kept from beginning.
-    pub(super) fn ended(
-        &mut self,
-        key: Key,
-        cause: Cause,
-        acks: &mut Acks,
-        producer: &mut Producer,
-    ) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        let (ending, verdict) = match cause {
-            Cause::Cancelled if !request.acknowledged => {
-                self.events.note(request, || What::Cancelled);
-                return self.settle(key, 0, Verdict::Requeue, acks);
-            }
-            Cause::Cancelled => (Ending::Cancelled, Verdict::Ack),
-            Cause::TimedOut(limit) if request.acks_on_timeout => {
-                (Ending::TimedOut(limit), Verdict::Ack)
-            }
-            Cause::TimedOut(limit) => (Ending::TimedOut(limit), Verdict::Requeue),
-            Cause::Expired => (Ending::Expired, self.life.refusals.expired),
-            Cause::Revoked => (Ending::Revoked, Verdict::Ack),
-            Cause::Terminated(signal) => (Ending::Terminated(signal), Verdict::Ack),
-        };
-        let confirms = self
-            .reporter
-            .report(request, &ending, request.waits(key), producer);
-        self.events.note(request, || happened(cause));
-        self.settle(key, usize::from(confirms), verdict, acks);
     }
 
     /// The task has ended: the broker is told once `confirms` publications are safe.
@@ -430,17 +348,6 @@ impl Tasks {
         }
     }
 
-    /// Sends what became of a request, if anybody wants to know. Whether a message was sent.
-    pub(super) fn report(
-        &mut self,
-        request: &Request,
-        ending: &Ending<'_>,
-        waits: Option<Key>,
-        producer: &mut Producer,
-    ) -> bool {
-        self.reporter.report(request, ending, waits, producer)
-    }
-
     pub(super) fn keys(&self, wanted: impl Fn(&Request) -> bool) -> Vec<Key> {
         let keys = self.requests.iter().filter(|(_, it)| wanted(it));
         keys.map(|(key, _)| key).collect()
@@ -469,25 +376,6 @@ fn note_answer(events: &mut TaskEvents, request: &Request, done: Done) {
         },
     };
     events.note(request, || what);
-}
-
-/// The event for a task that we have ended.
-fn happened(cause: Cause) -> What {
-    let revoked = |terminated, signal, expired| What::Revoked {
-        terminated,
-        signal,
-        expired,
-    };
-    match cause {
-        Cause::Cancelled => What::Cancelled,
-        Cause::Expired => revoked(false, None, true),
-        Cause::Revoked => revoked(false, None, false),
-        Cause::Terminated(signal) => revoked(true, Some(signal), false),
-        Cause::TimedOut(limit) => What::Failed {
-            exception: Exception::time_limit_exceeded(limit).repr(),
-            traceback: String::new(),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ class Worker:
         broker = [] if urls_in_environment else ["-b", url, "--result-backend", "rpc://"]
         options = ["-n", self.name, "-c", str(concurrency), "-Q", queue, "-l", loglevel, *arguments]
         if kind == "celery":
-            program = [sys.executable, "-m", "celery", "-A", "demo_app", *broker, "worker"]
+            program = [*(command or [sys.executable, "-m", "celery", "-A", "demo_app"]), *broker, "worker"]
             options += ["--without-mingle", "--without-gossip"]
         elif command is not None:
             program = [*command, "worker", *broker]
@@ -177,7 +177,7 @@ class Worker:
         with open(self._log, "wb") as log, open(self._output, "wb") as output:
             self.popen = subprocess.Popen(
                 self.command,
-                env=clean_environment(**settings, **(environment or {})),
+                env=clean_environment(STORY_WORKER=kind, **settings, **(environment or {})),
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -9,7 +9,8 @@ import time
 
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
-from celery.signals import worker_process_init
+from celery.signals import task_prerun, worker_process_init
+from celery.utils.log import get_logger
 
 app = Celery("life", set_as_current=False)
 app.conf.update(
@@ -21,6 +22,15 @@ if os.environ.get("LIFE_QUEUE_TYPE"):
         task_default_queue_type=os.environ["LIFE_QUEUE_TYPE"],
         task_create_missing_queue_type=os.environ["LIFE_QUEUE_TYPE"],
     )
+
+
+def say_where(task_id: str, task: Task, **_: object) -> None:
+    """Celery means to log this line in main at DEBUG, but decides before the level is set. The stories need the pid."""
+    get_logger("celery.worker.request").info("Task accepted: %s[%s] pid:%d", task.name, task_id, os.getpid())
+
+
+if os.environ.get("STORY_WORKER") == "celery":
+    task_prerun.connect(say_where)
 
 
 @app.task(name="life.add")
@@ -82,6 +92,22 @@ def grim(self: Task, path: str) -> None:
     with open(path, "a") as file:
         file.write(f"{self.request.id}\n")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="life.noted")
+def noted(identity: str, path: str) -> None:
+    """Writes down whom it is told of."""
+    with open(path, "a") as file:
+        file.write(f"{identity}\n")
+
+
+@app.task(name="life.again", retry_on_worker_lost=True, max_retries=2, default_retry_delay=0, bind=True)
+def again(self: Task, path: str, times: int) -> int:
+    """Loses its child `times` times."""
+    noted(self.request.id, path)
+    if self.request.retries < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return self.request.retries
 
 
 @app.task(name="life.reject", acks_late=True)

@@ -31,6 +31,15 @@ fn main() -> ExitCode {
         .task_with("life.late_sleep", sleep, late())
         .task_with("life.grows", grows, late())
         .task_with("life.grim", grim, lossy())
+        .task("life.noted", noted)
+        .task_with(
+            "life.again",
+            again,
+            TaskOptions::new()
+                .retry_on_worker_lost(true)
+                .max_retries(Some(2))
+                .default_retry_delay(Duration::ZERO),
+        )
         .task_with("life.reject", reject, late())
         .task_with(
             "life.ignore",
@@ -119,6 +128,20 @@ fn grim(context: &Context, path: PathBuf) -> TaskResult<()> {
     append(&path, context.id())?;
     signal::kill(process::current(), Signal::SIGKILL)?;
     Ok(())
+}
+
+/// Writes down whom it is told of.
+fn noted(_: &Context, (id, path): (String, PathBuf)) -> TaskResult<()> {
+    append(&path, &id)
+}
+
+/// Loses its child `times` times.
+fn again(context: &Context, (path, times): (PathBuf, u32)) -> TaskResult<u32> {
+    append(&path, context.id())?;
+    if context.retries() < times {
+        signal::kill(process::current(), Signal::SIGKILL)?;
+    }
+    Ok(context.retries())
 }
 
 fn reject(_: &Context, requeue: bool) -> TaskResult<()> {

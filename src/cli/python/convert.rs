@@ -215,13 +215,15 @@ pub(super) fn registry(report: &Report) -> Registry {
     registry
 }
 
-/// What main decides about a task. Retries and STARTED are the child's business.
+/// What main decides about a task, or has to know. STARTED is the child's business.
 fn options(task: &TaskReport) -> TaskOptions {
     let mut options = TaskOptions::new()
         .acks_late(task.acks_late)
         .acks_on_failure(task.acks_on_failure)
         .acks_on_timeout(task.acks_on_timeout)
         .reject_on_worker_lost(task.reject_on_worker_lost)
+        .retry_on_worker_lost(task.retry_on_worker_lost)
+        .max_retries(task.max_retries.map(|most| most as u32))
         .send_events(task.send_events)
         .ignore_result(task.ignore_result && !task.store_errors_even_if_ignored);
     options.time_limit = seconds(task.time_limit);

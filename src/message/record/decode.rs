@@ -57,20 +57,11 @@ impl Decoder {
     /// When the octets are no record. Every later call gives the same error.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, RecordError> {
         self.release();
-        let Some(header) = Header::read(self.buffer.data())? else {
-            return Ok(None);
-        };
-        let head_end = HEADER_LENGTH + header.head;
-        let end = head_end + header.body;
-        let Some(record) = self.buffer.data().get(..end) else {
-            return Ok(None);
-        };
-        self.taken = end;
-        Ok(Some(Record {
-            kind: header.kind,
-            head: &record[HEADER_LENGTH..head_end],
-            body: &record[head_end..],
-        }))
+        let record = Record::first(self.buffer.data())?;
+        if let Some(record) = &record {
+            self.taken = HEADER_LENGTH + record.head.len() + record.body.len();
+        }
+        Ok(record)
     }
 
     fn release(&mut self) {
@@ -125,6 +116,23 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The record that these octets begin with, if all of it is there.
+    ///
+    /// # Errors
+    /// When the octets are no record.
+    pub fn first(octets: &'a [u8]) -> Result<Option<Self>, RecordError> {
+        let Some(header) = Header::read(octets)? else {
+            return Ok(None);
+        };
+        let head_end = HEADER_LENGTH + header.head;
+        let end = head_end + header.body;
+        Ok(octets.get(..end).map(|record| Self {
+            kind: header.kind,
+            head: &record[HEADER_LENGTH..head_end],
+            body: &record[head_end..],
+        }))
+    }
+
     /// Reads the head of a Job.
     ///
     /// # Errors

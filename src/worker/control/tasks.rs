@@ -8,7 +8,7 @@ use crate::message::body;
 use crate::message::json::{Field, Object, REPR_LENGTH, Raw, list, repr, repr_tuple};
 use crate::message::moment;
 use crate::message::pidbox::{Arguments, is_true};
-use crate::message::record::Decoder;
+use crate::message::record::Record;
 use crate::worker::Worker;
 use crate::worker::events::seconds;
 use crate::worker::request::{Request, State};
@@ -113,10 +113,7 @@ pub(super) fn query(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answe
 
 /// Celery's `Request.info()`. `record` is the Job record that the child gets or got.
 fn describe(request: &Request, record: &[u8], shown: Shown, node: &str) -> String {
-    let mut decoder = Decoder::new();
-    decoder.space(record.len())[..record.len()].copy_from_slice(record);
-    decoder.filled(record.len());
-    let record = decoder.next_record().ok().flatten();
+    let record = Record::first(record).ok().flatten();
     let head = record.as_ref().and_then(|record| record.job().ok());
     let body = record.as_ref().map_or(&[][..], |record| record.body);
     let (args, kwargs) = match &head {

@@ -356,7 +356,7 @@ impl Worker {
         };
         let of_kind = |name, kind| fields.find(name).filter(|value| value.kind() == kind);
         let (exchange, key) = destination(&fields, &self.settings.queues);
-        let origin = format!("gen{}@{}", process::current(), process::host_name());
+        let origin = signature::origin(process::current(), &process::host_name());
         let id = signature::new_id();
         let call = Call {
             args: of_kind("args", Kind::Array).unwrap_or(Raw::EMPTY_LIST),

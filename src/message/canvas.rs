@@ -11,24 +11,32 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Context;
-use crate::message::body::Arguments;
-use crate::message::json::{Raw, push_string};
-use crate::message::moment;
-use crate::message::properties::MessageProperties;
-use crate::message::record::Publish;
-use crate::message::result::{ResultMeta, State};
-use crate::message::signature::{Call, Embed, new_id};
-use crate::sys::process;
+use super::body::Arguments;
+use super::json::{Raw, push_string};
+use super::moment;
+use super::properties::MessageProperties;
+use super::record::{DeliveryInfo, Publish};
+use super::result::{ResultMeta, State};
+use super::signature::{Call, Embed, new_id};
 
 /// How the body of a message ends that asks for nothing, as Celery's clients write it.
 const NOTHING: &[u8] = br#"{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#;
 
 /// What follows a task: messages to publish, and what was asked for in vain.
 #[derive(Debug, Default)]
-pub(super) struct Continuation {
-    pub(super) publish: Vec<Publish>,
-    pub(super) ignored: Vec<String>,
+pub struct Continuation {
+    /// The messages, in this order.
+    pub publish: Vec<Publish>,
+    ignored: Vec<String>,
+}
+
+impl Continuation {
+    /// What a native task cannot do yet and was asked for, as the end of a line in the log.
+    pub fn warning(&self) -> Option<String> {
+        let ignored = self.ignored.join("; ");
+        (!ignored.is_empty())
+            .then(|| format!("asks for what a native task cannot do yet: {ignored}"))
+    }
 }
 
 /// A signature, of which only a single task's is understood.
@@ -84,78 +92,102 @@ struct Options<'a> {
 }
 
 /// How a task has failed, for those that were to follow it.
-pub(super) struct Failure<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'a> {
     /// The exception, as results carry it.
-    pub(super) result: &'a str,
-    pub(super) traceback: &'a str,
+    pub result: &'a str,
+    /// Where it was raised.
+    pub traceback: Option<&'a str>,
     /// Whether somebody wants to know.
-    pub(super) stored: bool,
+    pub stored: bool,
 }
 
-/// The task that has ended, as its successors see it.
-pub(super) struct Parent<'a> {
-    pub(super) context: &'a Context,
-    pub(super) now: SystemTime,
+/// What a message asks for beyond its task.
+#[derive(Debug)]
+pub struct Followers<'a>(Arguments<'a>);
+
+/// The task that has ended, as its followers see it.
+#[derive(Debug)]
+pub struct Parent<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The task that began the workflow, if that is another.
+    pub root_id: Option<&'a str>,
+    /// How its message came.
+    pub delivery_info: &'a DeliveryInfo<'a>,
+    /// Who publishes; see [`origin`](super::signature::origin).
+    pub origin: &'a str,
+    /// When it ended.
+    pub now: SystemTime,
 }
 
-impl Parent<'_> {
+/// Whether the body of a message is one that asks for nothing, as nearly all are.
+pub fn asks_for_nothing(body: &[u8]) -> bool {
+    body.is_empty() || body.ends_with(NOTHING)
+}
+
+impl<'a> Followers<'a> {
+    /// The parts of a message's body, if it asks for anything.
+    pub fn of(body: &'a [u8]) -> Option<Self> {
+        if asks_for_nothing(body) {
+            return None;
+        }
+        Arguments::scan(body).ok().map(Self)
+    }
+
     /// After success, with the JSON of what was returned.
-    pub(super) fn succeeded(&self, body: &[u8], value: &str) -> Continuation {
+    pub fn succeeded(&self, parent: &Parent<'_>, value: &str) -> Continuation {
         let mut next = Continuation::default();
-        let Some(arguments) = scan(body) else {
-            return next;
-        };
-        let callbacks: Vec<Raw<'_>> = elements(arguments.embedded("callbacks"));
+        let callbacks = self.listed("callbacks");
         let group = (callbacks.len() > 1).then(new_id);
         for (index, callback) in callbacks.into_iter().enumerate() {
             let place = group.as_deref().map(|group| (group, index as i64));
-            self.apply(callback, value, "[]", place, &mut next);
+            parent.apply(callback, value, "[]", place, &mut next);
         }
-        let mut chain = elements(arguments.embedded("chain"));
+        let mut chain = self.listed("chain");
         if let Some(step) = chain.pop() {
             let rest: Vec<&str> = chain.iter().map(|step| step.text()).collect();
-            self.apply(
-                step,
-                value,
-                &format!("[{}]", rest.join(", ")),
-                None,
-                &mut next,
-            );
+            let rest = format!("[{}]", rest.join(", "));
+            parent.apply(step, value, &rest, None, &mut next);
         }
-        if arguments.embedded("chord").is_some() {
-            next.ignored.push("the chord it is part of".into());
-        }
+        self.note_chord(&mut next);
         next
     }
 
     /// After failure. Errbacks are called with the task's id, as Celery calls those of other processes; the steps of its
     /// chain that were to follow have failed with it, or whoever waits for the last would wait for ever.
-    pub(super) fn failed(&self, body: &[u8], failure: &Failure<'_>) -> Continuation {
+    pub fn failed(&self, parent: &Parent<'_>, failure: &Failure<'_>) -> Continuation {
         let mut next = Continuation::default();
-        let Some(arguments) = scan(body) else {
-            return next;
-        };
         let mut id = Vec::new();
-        push_string(&mut id, self.context.id());
+        push_string(&mut id, parent.id);
         let id = String::from_utf8_lossy(&id);
         let group = new_id();
-        for (index, errback) in elements(arguments.embedded("errbacks"))
-            .into_iter()
-            .enumerate()
-        {
-            self.apply(errback, &id, "[]", Some((&group, index as i64)), &mut next);
+        for (index, errback) in self.listed("errbacks").into_iter().enumerate() {
+            parent.apply(errback, &id, "[]", Some((&group, index as i64)), &mut next);
         }
         if failure.stored {
-            for step in elements(arguments.embedded("chain")) {
-                self.fail(step.text(), failure, &mut next);
+            for step in self.listed("chain") {
+                parent.fail(step.text(), failure, &mut next);
             }
         }
-        if arguments.embedded("chord").is_some() {
-            next.ignored.push("the chord it is part of".into());
-        }
+        self.note_chord(&mut next);
         next
     }
 
+    fn listed(&self, name: &str) -> Vec<Raw<'a>> {
+        let list = self.0.embedded(name);
+        list.map(|list| list.elements().collect())
+            .unwrap_or_default()
+    }
+
+    fn note_chord(&self, next: &mut Continuation) {
+        if self.0.embedded("chord").is_some() {
+            next.ignored.push("the chord it is part of".into());
+        }
+    }
+}
+
+impl Parent<'_> {
     /// A step that will not be taken has failed as the one before it. Of a chord it is the body that somebody waits for.
     fn fail(&self, step: &str, failure: &Failure<'_>, next: &mut Continuation) {
         let Ok(step) = serde_json::from_str::<Signature<'_>>(step) else {
@@ -180,7 +212,7 @@ impl Parent<'_> {
             return; // nobody's
         };
         let meta = ResultMeta {
-            traceback: Some(failure.traceback),
+            traceback: failure.traceback,
             date_done: Some(self.now),
             group_id: options.group_id.as_deref(),
             ..ResultMeta::new(State::Failure, id, failure.result)
@@ -254,9 +286,7 @@ impl Parent<'_> {
         };
         let (callbacks, errbacks) = (list(options.link), list(options.link_error));
         let fresh = new_id();
-        let id = self.context.id();
         let (group, index) = place.unzip();
-        let origin = format!("gen{}@{}", process::current(), process::host_name());
         let expires =
             options
                 .expires
@@ -277,8 +307,8 @@ impl Parent<'_> {
             hard_limit: limit(options.time_limit),
             soft_limit: limit(options.soft_time_limit),
             shadow: options.shadow.as_deref(),
-            root_id: self.context.root_id().or(Some(id)),
-            parent_id: Some(id),
+            root_id: self.root_id.or(Some(self.id)),
+            parent_id: Some(self.id),
             group: options.group_id.as_deref().or(group),
             group_index: options.group_index.or(index),
             ignore_result: options.ignore_result,
@@ -292,10 +322,10 @@ impl Parent<'_> {
             ..Call::new(
                 &signature.task,
                 options.task_id.as_deref().unwrap_or(&fresh),
-                &origin,
+                self.origin,
             )
         };
-        let came_by = self.context.delivery_info();
+        let came_by = self.delivery_info;
         let (exchange, routing_key) = match options {
             Options {
                 queue: Some(queue), ..
@@ -305,25 +335,10 @@ impl Parent<'_> {
                 exchange,
                 ..
             } => (exchange.as_deref().unwrap_or(""), key.as_ref()),
-            _ => (came_by.exchange.as_str(), came_by.routing_key.as_str()),
+            _ => (&*came_by.exchange, &*came_by.routing_key),
         };
         Some(call.publish(exchange, routing_key, self.now))
     }
-}
-
-/// The body's parts, if it asks for anything.
-fn scan(body: &[u8]) -> Option<Arguments<'_>> {
-    if body.is_empty() || body.ends_with(NOTHING) {
-        return None;
-    }
-    Arguments::scan(body).ok()
-}
-
-/// One signature or a list of them.
-fn elements(value: Option<Raw<'_>>) -> Vec<Raw<'_>> {
-    value
-        .map(|list| list.elements().collect())
-        .unwrap_or_default()
 }
 
 /// A list with one more in front.
@@ -349,25 +364,35 @@ mod tests {
 
     const FAILURE: Failure<'_> = Failure {
         result: r#"{"exc_type": "ValueError", "exc_message": [], "exc_module": "builtins"}"#,
-        traceback: "Traceback",
+        traceback: Some("Traceback"),
         stored: true,
     };
 
-    fn parent(context: &Context) -> Parent<'_> {
-        Parent {
-            context,
+    fn succeeded(body: &[u8], value: &str) -> Continuation {
+        with_parent(|parent| Followers::of(body).unwrap().succeeded(parent, value))
+    }
+
+    fn failed(body: &[u8], failure: &Failure<'_>) -> Continuation {
+        with_parent(|parent| Followers::of(body).unwrap().failed(parent, failure))
+    }
+
+    fn with_parent(ends: impl FnOnce(&Parent<'_>) -> Continuation) -> Continuation {
+        ends(&Parent {
+            id: "1",
+            root_id: None,
+            delivery_info: &DeliveryInfo::default(),
+            origin: "gen1@test",
             now: SystemTime::UNIX_EPOCH,
-        }
+        })
     }
 
     #[test]
     fn a_chain_goes_on_with_its_last_element_and_hands_the_rest_on() {
-        let context = Context::default();
         let body = br#"[[1], {}, {"callbacks": null, "errbacks": null, "chain": [
             {"task": "c", "args": [], "kwargs": {}, "options": {"task_id": "3"}, "subtask_type": null, "immutable": false},
             {"task": "b", "args": [9], "kwargs": {"k": 1}, "options": {"task_id": "2", "reply_to": "r", "queue": "q"},
              "subtask_type": null, "immutable": false}], "chord": null}]"#;
-        let next = parent(&context).succeeded(body, "5");
+        let next = succeeded(body, "5");
         assert_eq!(next.ignored, [""; 0]);
         let [message] = &next.publish[..] else {
             panic!("{next:?}");
@@ -384,51 +409,48 @@ mod tests {
         );
         let body = std::str::from_utf8(&message.body).unwrap();
         assert!(body.starts_with(r#"[[5, 9], {"k": 1}, "#), "{body}");
-        let again = parent(&context).succeeded(&message.body, "6");
+        let again = succeeded(&message.body, "6");
         assert!(again.publish[0].headers.contains(r#""task":"c","id":"3""#));
         assert!(
-            parent(&context)
-                .succeeded(&again.publish[0].body, "7")
-                .publish
-                .is_empty()
+            Followers::of(&again.publish[0].body).is_some(),
+            "it says so by itself"
         );
+        assert!(succeeded(&again.publish[0].body, "7").publish.is_empty());
     }
 
     #[test]
     fn callbacks_get_the_value_errbacks_the_id_and_the_immutable_nothing() {
-        let context = Context::default();
         let body = br#"[[], {}, {"callbacks": [{"task": "a"}, {"task": "b", "immutable": true, "args": [1]}],
             "errbacks": [{"task": "e"}], "chain": [], "chord": {"task": "x"}}]"#;
         let args = |message: &Publish| {
             let body = std::str::from_utf8(&message.body).unwrap();
             body.split_once(", {}").unwrap().0.to_owned()
         };
-        let next = parent(&context).succeeded(body, "\"v\"");
+        let next = succeeded(body, "\"v\"");
         assert_eq!(
             next.publish.iter().map(args).collect::<Vec<_>>(),
             ["[[\"v\"]", "[[1]"]
         );
         assert_eq!(next.ignored, ["the chord it is part of"]);
-        let next = parent(&context).failed(body, &FAILURE);
+        let next = failed(body, &FAILURE);
         assert_eq!(
             next.publish.iter().map(args).collect::<Vec<_>>(),
-            ["[[\"\"]"]
+            ["[[\"1\"]"]
         );
         let group =
             br#"[[], {}, {"callbacks": [{"task": "celery.group", "subtask_type": "group"}]}]"#;
-        assert_eq!(parent(&context).succeeded(group, "1").ignored, ["a group"]);
+        assert_eq!(succeeded(group, "1").ignored, ["a group"]);
     }
 
     /// Of a chord the body has failed, which somebody waits for; a step without an id is nobody's.
     #[test]
     fn the_rest_of_a_chain_fails_with_its_first_step() {
-        let context = Context::default();
         let body = br#"[[], {}, {"callbacks": null, "errbacks": null, "chord": null, "chain": [
             {"task": "c", "options": {"task_id": "3", "reply_to": "r", "group_id": "g"}},
             {"task": "nobody", "options": {}},
             {"task": "celery.chord", "subtask_type": "chord", "options": {}, "kwargs": {"header": [],
              "body": {"task": "b", "options": {"task_id": "2", "reply_to": "r"}}}}]}]"#;
-        let next = parent(&context).failed(body, &FAILURE);
+        let next = failed(body, &FAILURE);
         let told = next.publish.iter().map(|message| {
             assert!(message.optional);
             assert_eq!(
@@ -449,11 +471,12 @@ mod tests {
             stored: false,
             ..FAILURE
         };
-        assert!(parent(&context).failed(body, &unwanted).publish.is_empty());
+        assert!(failed(body, &unwanted).publish.is_empty());
     }
 
     #[test]
     fn a_body_that_asks_for_nothing_is_not_read_again() {
-        assert!(scan(b"[[1, 2], {}, {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]").is_none());
+        assert!(Followers::of(b"[[1, 2], {}, {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]").is_none());
+        assert!(asks_for_nothing(b""));
     }
 }
