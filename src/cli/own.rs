@@ -12,7 +12,7 @@ use crate::message::record::Verdict;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 15] = [
     "--max-worker-lost",
     "--max-memory-kill",
     "--grace",
@@ -23,6 +23,7 @@ pub(super) const NAMES: [&str; 14] = [
     "--on-connection-loss",
     "--exit-on-broker-loss",
     "--consumer-timeout",
+    "--long-tasks",
     "--ask-after-silence",
     "--failover",
     "--http",
@@ -77,6 +78,11 @@ pub(super) struct Own {
     /// begun are handed back before
     #[arg(long, value_name = "SECONDS")]
     consumer_timeout: Option<f64>,
+
+    /// Queues, of those consumed, whose tasks may run longer than that: they get a channel of their own, and what the
+    /// broker does about them does not concern the others
+    #[arg(long, value_delimiter = ',', value_name = "QUEUES")]
+    long_tasks: Vec<String>,
 
     /// With room for tasks and none coming for so many seconds, ask the broker whether there are any: 60; 0 for never
     #[arg(long, value_name = "SECONDS")]
@@ -182,6 +188,7 @@ impl Own {
         if let Some(seconds) = self.consumer_timeout {
             broker.consumer_timeout = time(seconds);
         }
+        broker.long_tasks.extend(self.long_tasks.iter().cloned());
         if let Some(seconds) = self.ask_after_silence {
             broker.silence = time(seconds);
         }
@@ -290,13 +297,14 @@ mod tests {
     fn those_of_the_connection_are_the_connections() {
         let (_, broker) = both(
             "--on-connection-loss cancel --exit-on-broker-loss 9 --consumer-timeout 0 --ask-after-silence 0.5 \
-             --failover priority",
+             --failover priority --long-tasks a,b",
         )
         .unwrap();
         assert!(broker.cancel_on_loss);
         assert_eq!(broker.exit_on_loss, Some(Duration::from_secs(9)));
         assert_eq!(broker.consumer_timeout, None);
         assert_eq!(broker.silence, Some(Duration::from_millis(500)));
+        assert!(broker.long_tasks.iter().eq(["a", "b"]));
         assert_eq!(broker.link.retry.failover, Failover::Priority);
         assert!(both("--failover nowhere").is_err());
     }

@@ -2,7 +2,8 @@
 //!
 //! Every delivery is settled exactly once: acknowledged, or rejected with or without a requeue. Decisions are
 //! gathered here and leave together, once per turn of the Hub. Acknowledgements that cover everything up to a
-//! tag leave as one frame with `multiple` set, which is what a broker settles cheapest.
+//! tag leave as one frame with `multiple` set, which is what a broker settles cheapest. Each channel numbers its
+//! deliveries anew.
 //!
 //! Pure: tags go in, [`Settle`]s come out.
 
@@ -30,7 +31,14 @@ pub enum Settle {
     },
 }
 
-/// The deliveries of one channel that the broker does not yet know the fate of.
+/// The deliveries that the broker does not yet know the fate of.
+#[derive(Debug, Default)]
+pub struct Acks {
+    /// One or two.
+    channels: Vec<(u16, Channel)>,
+}
+
+/// Those of one channel.
 ///
 /// ```text
 ///  first                    first + entries.len()
@@ -38,7 +46,7 @@ pub enum Settle {
 ///    | told | acked | open | acked | open |      (delivery tags rise by one)
 /// ```
 #[derive(Debug, Default)]
-pub struct Acks {
+struct Channel {
     entries: VecDeque<Entry>,
     /// The number of `entries[0]`.
     first: u64,
@@ -70,42 +78,38 @@ impl Acks {
         Self::default()
     }
 
-    /// Forgets everything: the channel is gone and the broker has taken its messages back.
+    /// Forgets everything: the connection is gone and the broker has taken its messages back.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        self.channels.clear();
+    }
+
+    /// Forgets what a channel has delivered: it is gone, and the others stand.
+    pub fn forget(&mut self, channel: u16) {
+        self.channels.retain(|(number, _)| *number != channel);
     }
 
     /// A delivery arrived. A tag out of sequence means a new channel: what was before is forgotten.
     pub fn delivered(&mut self, tag: DeliveryTag) {
-        if self.entries.is_empty() {
-            self.first = tag.number;
-        } else if tag.number != self.first + self.entries.len() as u64 {
-            self.reset();
-            self.first = tag.number;
+        match self.find(tag.channel) {
+            Some(channel) => channel.delivered(tag),
+            None => {
+                let mut channel = Channel::default();
+                channel.delivered(tag);
+                self.channels.push((tag.channel, channel));
+            }
         }
-        self.entries.push_back(Entry {
-            tag,
-            state: State::Open,
-        });
-        self.outstanding += 1;
     }
 
     /// Acknowledges a delivery; `false` when it is settled already or belongs to a channel that is gone.
     pub fn ack(&mut self, tag: DeliveryTag) -> bool {
-        let open = self.settle(tag, State::Acked);
-        if open {
-            self.fresh.push(tag.number);
-        }
-        open
+        self.find(tag.channel)
+            .is_some_and(|channel| channel.ack(tag))
     }
 
     /// Rejects a delivery; `false` as in [`ack`](Self::ack).
     pub fn reject(&mut self, tag: DeliveryTag, requeue: bool) -> bool {
-        let open = self.settle(tag, State::Told);
-        if open {
-            self.rejects.push((tag, requeue));
-        }
-        open
+        self.find(tag.channel)
+            .is_some_and(|channel| channel.reject(tag, requeue))
     }
 
     /// Settles a delivery one way or another; `false` as in [`ack`](Self::ack).
@@ -119,12 +123,19 @@ impl Acks {
 
     /// How many deliveries the broker counts as unsettled.
     pub fn outstanding(&self) -> usize {
-        self.outstanding
+        self.channels.iter().map(|(_, it)| it.outstanding).sum()
+    }
+
+    /// The same, of one channel.
+    pub fn outstanding_on(&self, channel: u16) -> usize {
+        let mut channels = self.channels.iter();
+        let found = channels.find(|(number, _)| *number == channel);
+        found.map_or(0, |(_, it)| it.outstanding)
     }
 
     /// How many decisions wait for [`flush`](Self::flush).
     pub fn pending(&self) -> usize {
-        self.fresh.len() + self.rejects.len()
+        self.channels.iter().map(|(_, it)| it.pending()).sum()
     }
 
     /// Gives out what is decided. Rejections come first, since an acknowledgement with `multiple` would
@@ -133,6 +144,55 @@ impl Acks {
     /// Unless `all` is wanted, acknowledgements beyond the first open delivery wait, as long as they are the fewer:
     /// once that delivery is settled too they cost the broker nothing of their own.
     pub fn flush(&mut self, all: bool, mut send: impl FnMut(Settle)) {
+        for (_, channel) in &mut self.channels {
+            channel.flush(all, &mut send);
+        }
+    }
+
+    fn find(&mut self, number: u16) -> Option<&mut Channel> {
+        let mut channels = self.channels.iter_mut();
+        channels
+            .find(|(known, _)| *known == number)
+            .map(|(_, channel)| channel)
+    }
+}
+
+impl Channel {
+    fn delivered(&mut self, tag: DeliveryTag) {
+        if self.entries.is_empty() {
+            self.first = tag.number;
+        } else if tag.number != self.first + self.entries.len() as u64 {
+            *self = Self::default();
+            self.first = tag.number;
+        }
+        self.entries.push_back(Entry {
+            tag,
+            state: State::Open,
+        });
+        self.outstanding += 1;
+    }
+
+    fn ack(&mut self, tag: DeliveryTag) -> bool {
+        let open = self.settle(tag, State::Acked);
+        if open {
+            self.fresh.push(tag.number);
+        }
+        open
+    }
+
+    fn reject(&mut self, tag: DeliveryTag, requeue: bool) -> bool {
+        let open = self.settle(tag, State::Told);
+        if open {
+            self.rejects.push((tag, requeue));
+        }
+        open
+    }
+
+    fn pending(&self) -> usize {
+        self.fresh.len() + self.rejects.len()
+    }
+
+    fn flush(&mut self, all: bool, mut send: impl FnMut(Settle)) {
         self.outstanding -= self.pending();
         for (tag, requeue) in self.rejects.drain(..) {
             send(Settle::Reject { tag, requeue });

@@ -8,7 +8,6 @@
 use std::time::{Duration, Instant};
 
 use super::Worker;
-use super::consumer::subscription::Purpose;
 use super::request::State;
 use crate::hub::Hub;
 
@@ -117,8 +116,7 @@ impl Worker {
         scale.max = max.unwrap_or(before);
         scale.min = min.unwrap_or(scale.min);
         let change = scale.max as i64 - before as i64;
-        let tasks = self.consumer.subscriptions.of_mut(Purpose::Tasks);
-        tasks.widen(change.saturating_mul(self.settings.prefetch_multiplier.into()));
+        self.consumer.subscriptions.grow(change);
         self.scale(hub);
     }
 }

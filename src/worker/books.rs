@@ -108,9 +108,10 @@ impl Books {
             .is_some()
     }
 
-    /// The channel of tasks is gone, and with it what it has delivered.
-    pub(super) fn forget_unstarted(&mut self) {
-        self.decoding.clear();
+    /// A channel of tasks is gone, or with `None` all are, and with it what it has delivered.
+    pub(super) fn forget_unstarted(&mut self, channel: Option<u16>) {
+        let is_lost = |foreign: &Foreign| channel.is_none_or(|it| foreign.channel == it);
+        self.decoding.retain(|_, foreign| !is_lost(foreign));
     }
 
     /// Whether the clerk has seen to everything.

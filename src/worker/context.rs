@@ -257,7 +257,7 @@ impl Worker {
                 let job = match event {
                     LinkEvent::Amqp(Event::Deliver(delivery)) => {
                         match subscriptions.purpose(delivery.channel) {
-                            Some(Purpose::Tasks) => {
+                            Some(Purpose::Tasks | Purpose::LongTasks) => {
                                 watchdog.heard(now);
                                 tasks.receive(&delivery, acks, producer, now)
                             }
@@ -270,7 +270,8 @@ impl Worker {
                     }
                     LinkEvent::Amqp(Event::Malformed(malformed)) => {
                         refusals::log_malformed(&malformed);
-                        if subscriptions.purpose(malformed.channel) == Some(Purpose::Tasks)
+                        let purpose = subscriptions.purpose(malformed.channel);
+                        if purpose.is_some_and(Purpose::is_tasks)
                             && let Some(tag) = malformed.tag
                         {
                             acks.delivered(tag);
@@ -305,7 +306,7 @@ impl Worker {
             Purpose::Control => self.obey(letter, hub),
             Purpose::Gossip => self.overhear(letter, hub),
             Purpose::Mingle => self.greeted(letter),
-            Purpose::Tasks => {}
+            Purpose::Tasks | Purpose::LongTasks => {}
         }
     }
 
@@ -346,7 +347,7 @@ impl Worker {
         }
         self.serve_clerk(hub);
         self.tell_task_events();
-        self.tasks.window = self.consumer.adapt_prefetch(self.tasks.held.len());
+        self.tasks.window = self.consumer.adapt_prefetch(&self.tasks.held);
         self.consumer.watch(now);
         self.stall = self.stall.max(clock::now().saturating_duration_since(now));
         let busy = self

@@ -22,7 +22,7 @@ use crate::pool::python::clerk::Weight;
 /// A message that the clerk is to read.
 #[derive(Debug)]
 pub(super) struct Foreign {
-    channel: u16,
+    pub(super) channel: u16,
     tag: DeliveryTag,
     redelivered: bool,
     consumer_tag: String,

@@ -131,12 +131,7 @@ impl Worker {
         if !self.consumer.link.is_up() {
             return Err("there is no connection to the broker".to_owned());
         }
-        if !self
-            .consumer
-            .subscriptions
-            .of(Purpose::Tasks)
-            .is_consuming()
-        {
+        if !self.consumer.subscriptions.consume_tasks() {
             return Err("the queues are not consumed".to_owned());
         }
         match self.health.asked {

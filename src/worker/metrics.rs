@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use super::Worker;
-use super::consumer::subscription::Purpose;
 use super::request::Request;
 use super::task_event::What;
 use crate::sys::{clock, process};
@@ -218,10 +217,10 @@ impl Worker {
 
     fn write_tasks(&self, page: &mut Page) {
         let metrics = &self.tasks.events.metrics;
-        let subscription = self.consumer.subscriptions.of(Purpose::Tasks);
+        let subscriptions = &self.consumer.subscriptions;
         let mut rows: Vec<(String, &Counts)> = Vec::new();
         for (consumer, tasks) in &metrics.tasks {
-            let queue = quoted(subscription.name_of(*consumer).unwrap_or(OTHER));
+            let queue = quoted(subscriptions.name_of(*consumer).unwrap_or(OTHER));
             rows.extend(tasks.iter().map(|(task, counts)| {
                 (
                     format!("task=\"{}\",queue=\"{queue}\"", quoted(task)),
@@ -336,8 +335,7 @@ impl Worker {
             &late,
             "Messages of a connection that was gone.",
         );
-        let tasks = self.consumer.subscriptions.of(Purpose::Tasks);
-        let window = f64::from(tasks.prefetch_count());
+        let window = self.consumer.subscriptions.prefetch_count() as f64;
         page.gauge(
             "prefetch_count",
             window,

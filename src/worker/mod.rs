@@ -50,6 +50,7 @@ mod extensions;
 mod foreign;
 mod gather;
 mod health;
+mod held;
 pub mod http;
 mod leaving;
 mod limits;

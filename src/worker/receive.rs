@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::acks::Acks;
+use super::held::Held;
 use super::limits::{Limits, What};
 use super::producer::Producer;
 use super::refusals::RefusalPolicy;
 use super::request::{Cause, Request, State};
 use super::results::Ending;
-use super::tasks::{Held, Tasks};
+use super::tasks::Tasks;
 use super::{refusals, task_event};
 use crate::amqp::connection::Delivery;
 use crate::message::json::python_quoted;
@@ -23,9 +24,6 @@ use crate::util::slots::Key;
 /// Bodies up to this size are checked in main, which refuses what has not the shape of a task's body. Larger ones
 /// are the child's to check: a scan of many megabytes would keep main from everything else.
 const CHECKED_BODY: usize = 1024 * 1024;
-
-/// The priority of an ETA in the timer, as Celery's.
-const ETA_PRIORITY: u8 = 6;
 
 impl Tasks {
     /// Takes a delivery in, in Celery's order of decisions. Gives the job if it is to run now.
@@ -106,7 +104,8 @@ impl Tasks {
         }
         match task.eta.as_ref().map(|eta| eta.at) {
             Some(eta) if eta > wall => {
-                self.hold(Held { job, eta }, now);
+                let channel = delivery.channel;
+                self.hold(Held { job, eta, channel }, now);
                 None
             }
             _ => self.release(job, now),
@@ -273,7 +272,7 @@ impl Tasks {
         let wait = held.eta.duration_since(clock::wall()).unwrap_or_default();
         if let Some(request) = self.requests.get_mut(key) {
             request.state = State::Held;
-            request.alarm = Some(self.held.insert(after(now, wait), ETA_PRIORITY, held));
+            request.alarm = Some(self.held.insert(after(now, wait), held));
         }
     }
 

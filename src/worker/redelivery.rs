@@ -14,14 +14,33 @@ use crate::pool::JobKey;
 use crate::util::slots::Key;
 
 impl Tasks {
-    /// The channel is gone and the broker delivers its messages again: those that no child has are forgotten, as in
-    /// Celery, or each would run once for every connection it has seen; the others are known again when they come.
-    /// `cancel` takes a job out of the pool, if no child has it.
-    pub(super) fn channel_lost(&mut self, mut cancel: impl FnMut(JobKey) -> bool, acks: &mut Acks) {
-        let parked: HashSet<JobKey> = self.parked.drain(..).map(|job| job.key).collect();
-        let mut keys = self.keys(Request::waits_here);
+    /// The channel is gone, or with `None` all channels are, and the broker delivers its messages again: those that no
+    /// child has are forgotten, as in Celery, or each would run once for every connection it has seen; the others are
+    /// known again when they come. `cancel` takes a job out of the pool, if no child has it.
+    pub(super) fn channel_lost(
+        &mut self,
+        channel: Option<u16>,
+        mut cancel: impl FnMut(JobKey) -> bool,
+        acks: &mut Acks,
+    ) {
+        let is_lost = |request: &Request| channel.is_none_or(|it| request.tag.channel == it);
+        if channel.is_none() {
+            self.held.clear();
+            self.rates.clear();
+        }
+        let requests = &self.requests;
+        let mut parked: HashSet<JobKey> = HashSet::new();
+        self.parked.retain(|job| {
+            let request = requests.get(Key::from(job.key.0));
+            let lost = request.is_none_or(is_lost);
+            if lost {
+                parked.insert(job.key);
+            }
+            !lost
+        });
+        let mut keys = self.keys(|request| request.waits_here() && is_lost(request));
         keys.extend(
-            self.keys(|request| request.state == State::Waiting)
+            self.keys(|request| request.state == State::Waiting && is_lost(request))
                 .into_iter()
                 .filter(|key| {
                     let job = JobKey((*key).into());
@@ -31,16 +50,17 @@ impl Tasks {
         self.let_go(keys, acks);
         self.recall.lost();
         for (key, request) in self.requests.iter_mut() {
-            if !std::mem::replace(&mut request.orphaned, true) {
+            if is_lost(request) && !std::mem::replace(&mut request.orphaned, true) {
                 self.recall.expect(request.identity(), Fate::InHand(key));
             }
         }
     }
 
-    /// The ids of tasks that the broker has not heard the end of, a few of them.
-    pub(super) fn unsettled(&self) -> Vec<&str> {
+    /// The ids of tasks of a channel that the broker has not heard the end of, a few of them.
+    pub(super) fn unsettled(&self, channel: u16) -> Vec<&str> {
         const SHOWN: usize = 10;
-        let unsettled = self.requests.iter().filter(|(_, it)| !it.acknowledged);
+        let is_unsettled = |it: &Request| !it.acknowledged && it.tag.channel == channel;
+        let unsettled = self.requests.iter().filter(|(_, it)| is_unsettled(it));
         unsettled
             .map(|(_, it)| it.id.as_str())
             .take(SHOWN)

@@ -226,6 +226,9 @@ pub struct BrokerSettings {
     /// How long the broker waits for an acknowledgement before it closes the channel: RabbitMQ's `consumer_timeout`,
     /// half an hour. What no child has begun by four fifths of it is handed back. `None`: it waits for ever.
     pub consumer_timeout: Option<Duration>,
+    /// Queues whose tasks run long (`--long-tasks`): they have a channel of their own, which the broker may close without
+    /// taking back what came from other queues.
+    pub long_tasks: BTreeSet<String>,
     /// A worker with room that is sent nothing for so long asks the broker whether there is something. `None`: never.
     pub silence: Option<Duration>,
 }
@@ -237,6 +240,7 @@ impl Default for BrokerSettings {
             cancel_on_loss: false,
             exit_on_loss: None,
             consumer_timeout: Some(Duration::from_secs(1800)),
+            long_tasks: BTreeSet::new(),
             silence: Some(Duration::from_secs(60)),
         }
     }

@@ -4,9 +4,10 @@
 //! and the producer that are lent to it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::acks::Acks;
+use super::held::HeldJobs;
 use super::limits::{Due, Limits};
 use super::losses::Losses;
 use super::options::TaskOptions;
@@ -37,13 +38,6 @@ const LOST_BEFORE_IT_BEGAN: &str =
 /// A longer record is kept without its body, unless that may be needed again.
 const KEPT_RECORD: usize = 64 * 1024;
 
-/// A job that waits for its ETA.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) job: Job,
-    pub(super) eta: SystemTime,
-}
-
 /// The requests of a worker, and what it knows of its tasks.
 #[derive(Debug)]
 pub struct Tasks {
@@ -51,7 +45,7 @@ pub struct Tasks {
     pub(super) accept: Accept,
     pub(super) node_name: String,
     pub(super) requests: Slots<Request>,
-    pub(super) held: Timer<Held>,
+    pub(super) held: HeldJobs,
     /// Jobs that wait for their rate limit.
     pub(super) rates: Buckets,
     /// Jobs put aside while too many results wait for the broker.
@@ -115,7 +109,7 @@ impl Tasks {
             accept: settings.accept.clone(),
             node_name: settings.node_name.clone(),
             requests: Slots::new(),
-            held: Timer::new(now),
+            held: HeldJobs::new(now),
             rates,
             parked: VecDeque::new(),
             due: Timer::new(now),
@@ -321,18 +315,25 @@ impl Tasks {
         self.closing = true;
         let mut keys = self.keys(Request::waits_here);
         keys.extend(self.parked.drain(..).map(|job| Key::from(job.key.0)));
+        self.held.clear();
+        self.rates.clear();
         self.let_go(keys, acks);
     }
 
-    /// Hands back requests that no child has, all that are held or limited among them; to a broker that knows them.
+    /// Hands back requests that no child has, to a broker that knows them. They are not parked any more.
     pub(super) fn let_go(&mut self, keys: Vec<Key>, acks: &mut Acks) {
-        self.held.clear();
-        self.rates.clear();
         for key in keys {
-            if let Some(request) = self.requests.get_mut(key)
-                && request.state == State::Held
-            {
-                request.alarm = None; // it went with all that were held
+            if let Some(request) = self.requests.get_mut(key) {
+                match request.state {
+                    State::Held => {
+                        let alarm = request.alarm.take();
+                        alarm.and_then(|alarm| self.held.cancel(alarm));
+                    }
+                    State::Limited => {
+                        self.rates.remove(&request.task, JobKey(key.into()));
+                    }
+                    _ => {}
+                }
             }
             self.clear_alarm(key);
             self.settle(key, 0, Verdict::Requeue, acks);

@@ -175,7 +175,7 @@ impl World {
             cancelled.extend(&taken);
             !taken.is_empty()
         };
-        self.tasks.channel_lost(cancel, &mut self.acks);
+        self.tasks.channel_lost(None, cancel, &mut self.acks);
         for key in cancelled {
             self.finished(key, Finish::NotStarted);
         }

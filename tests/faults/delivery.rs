@@ -7,7 +7,7 @@ use celeriac::amqp::{Properties, ReplyCode};
 use celeriac::broker::faults::{Action, Trigger};
 
 use crate::Cell;
-use crate::scene::{PATIENCE, scene};
+use crate::scene::{PATIENCE, scene, until};
 
 pub(crate) fn cells() -> Vec<Cell> {
     vec![
@@ -15,6 +15,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             "t2_3_a_406_closes_one_channel_and_nothing_runs_twice",
             timed_out,
         ),
+        Cell::new("t2_5_an_overdue_task_is_no_business_of_other_queues", apart),
         Cell::new("t2_4_tasks_that_may_be_overdue_are_named", warned),
         Cell::new("t2_2_what_waits_is_handed_back_in_time", overdue),
         Cell::new("t7_1_a_hundred_late_tasks_and_lost_connections", hundred),
@@ -25,6 +26,43 @@ pub(crate) fn cells() -> Vec<Cell> {
         ),
         Cell::new("t7_2_late_tasks_may_be_cancelled", cancelled),
     ]
+}
+
+/// As above, where long tasks have a channel of their own: the first acknowledgement is theirs.
+fn apart() {
+    let options = [
+        "-Q",
+        "celery,long",
+        "--long-tasks",
+        "long",
+        "--prefetch-multiplier",
+        "1",
+    ];
+    let mut scene = scene(&options);
+    let action = Action::CloseChannel(ReplyCode::PreconditionFailed);
+    scene.fault(Trigger::Method(basic::Ack::ID), action);
+    let running = scene.send("f.late", 3000);
+    scene.wait_begin(&running);
+    let long = scene.send_on("long", "f.late", 1000);
+    scene.wait_begin(&long);
+    let others = [running, scene.send("f.late", 0), scene.send("f.late", 0)];
+    scene.wait_faults();
+    for name in others.iter().chain([&long]) {
+        scene.wait_end(name, PATIENCE);
+    }
+    scene.wait_settled();
+    scene.ran_once(&others);
+    until("what was overdue is delivered again", PATIENCE, || {
+        scene.logged(&format!("[{long}] was delivered again")) == 1
+    });
+    scene.ran_once(&[long]);
+    let received = |name: &str| scene.logged(&format!("[{name}] received"));
+    let again = |name: &str| scene.logged(&format!("[{name}] was delivered again"));
+    for name in &others {
+        assert_eq!((received(name), again(name)), (1, 0), "it came once");
+    }
+    assert_eq!(scene.count("channels_closed"), 1.0);
+    scene.stop();
 }
 
 /// RabbitMQ closes the channel when an acknowledgement has not come in time: here at the first one that comes.

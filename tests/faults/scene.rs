@@ -165,12 +165,29 @@ impl Scene {
         self.send_to(0, task, milliseconds, &Properties::default())
     }
 
+    /// The same, to a queue that the worker has declared.
+    #[track_caller]
+    pub(crate) fn send_on(&mut self, queue: &str, task: &str, milliseconds: u64) -> String {
+        self.publish(0, queue, (task, milliseconds), &Properties::default())
+    }
+
     #[track_caller]
     pub(crate) fn send_to(
         &mut self,
         broker: usize,
         task: &str,
         milliseconds: u64,
+        properties: &Properties<'_>,
+    ) -> String {
+        self.publish(broker, QUEUE, (task, milliseconds), properties)
+    }
+
+    #[track_caller]
+    fn publish(
+        &mut self,
+        broker: usize,
+        queue: &str,
+        (task, milliseconds): (&str, u64),
         properties: &Properties<'_>,
     ) -> String {
         self.published += 1;
@@ -189,7 +206,7 @@ impl Scene {
         let address = self.brokers[broker].address();
         for _ in 0..2 {
             let client = self.client_of(address);
-            client.publish_with(QUEUE, &properties, &body);
+            client.publish_with(queue, &properties, &body);
             let confirmed = client.wait(|event| match event {
                 Event::Confirm { acked, .. } => Some(*acked),
                 Event::Closed(_) => Some(false),

@@ -63,6 +63,31 @@ def test_t2_1_a_late_task_outlives_the_brokers_patience(
     assert not re.search(LOST, worker.log)
 
 
+@pytest.mark.celeriac("Celery has one channel for all")
+def test_t2_5_an_overdue_task_is_no_business_of_other_queues(
+    app_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path
+) -> None:
+    slow = f"{queue}.slow"
+    worker = app_worker(
+        url=fragile.url,
+        arguments=["-Q", f"{queue},{slow}", "--long-tasks", slow, "--consumer-timeout", "0", "--prefetch-multiplier", "2"],
+    )
+    ledger = str(tmp_path)
+    long = there.send("life.ledger", (ledger, 6), queue=slow)
+    wait_until(lambda: runs(tmp_path, long.id), "it begins")
+    others = [there.send("life.ledger", (ledger, 0.4)) for _ in range(20)]
+    worker.wait_log(r"the broker closed the channel: \(406\) PRECONDITION_FAILED.*Not acknowledged by then: " + long.id + "$")
+    assert not runs(tmp_path, others[-1].id), "others wait as well"
+    ran_once(tmp_path, long, *others)
+    worker.wait_log(rf"{long.id}\] was delivered again")
+    for name in (queue, slow):
+        wait_until(lambda: look.counts(name) == (0, 0), "settled")
+    for other in others:
+        assert len(re.findall(rf"{other.id}\] received", worker.log)) == 1
+    assert len(re.findall("was delivered again", worker.log)) == 1
+    assert len(re.findall(r"\(406\)", worker.log)) == 1
+
+
 @pytest.mark.celeriac("Celery keeps them until the broker closes the channel")
 def test_t2_2_what_waits_is_handed_back_before_the_broker_loses_patience(
     app_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path

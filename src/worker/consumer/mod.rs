@@ -21,15 +21,16 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use super::acks::{Acks, Settle};
 use super::gather::Gather;
+use super::held::HeldJobs;
 use super::patience::{Patience, UNANSWERED};
-use super::settings::Settings;
+use super::settings::{Queue, Settings};
 use super::wiring::{Wire, earliest};
 use crate::amqp::ShortStr;
 use crate::amqp::connection::{Delivery, Event};
 use crate::boot::{Blueprint, BlueprintError};
 use crate::link::{Level, Link, LinkEvent, Remedy, Retry, Turn};
 use crate::message::pidbox;
-use subscription::Purpose;
+use subscription::{Purpose, Subscription};
 use subscriptions::Subscriptions;
 use watchdog::{Verdict, Watchdog};
 
@@ -100,6 +101,8 @@ pub(super) enum Wish {
     Consume(Purpose, String),
     /// The broker closed the channel.
     Reopen {
+        /// Its number.
+        channel: u16,
         /// What it was for.
         purpose: Purpose,
         /// The broker's code.
@@ -206,8 +209,12 @@ impl Consumer {
 
     /// Messages may come, and one more would be taken.
     fn has_room(&self) -> bool {
-        let tasks = self.subscriptions.of(Purpose::Tasks);
-        tasks.has_room(self.acks.outstanding())
+        self.subscriptions.to_tasks().any(|it| self.leaves_room(it))
+    }
+
+    fn leaves_room(&self, tasks: &Subscription) -> bool {
+        let channel = tasks.channel();
+        tasks.has_room(channel.map_or(0, |channel| self.acks.outstanding_on(channel)))
     }
 
     /// Silence counts only where messages may come, or an answer.
@@ -221,9 +228,11 @@ impl Consumer {
 
     /// The watchdog asks.
     fn ask(&mut self) {
+        let tasks = self.subscriptions.to_tasks();
+        let tasks = tasks.filter(|it| self.leaves_room(it));
+        let queues: Vec<Queue> = tasks.flat_map(|it| it.queues().cloned()).collect();
         if let Some(connection) = self.link.connection() {
-            let tasks = self.subscriptions.of(Purpose::Tasks);
-            self.watchdog.opened(tasks, connection);
+            self.watchdog.opened(&queues, connection);
         }
     }
 
@@ -237,8 +246,9 @@ impl Consumer {
                 "consumer: {messages} messages wait and none of them comes: subscribing again"
             );
             self.counts.silences_broken += 1;
-            let tasks = self.subscriptions.of_mut(Purpose::Tasks);
-            tasks.replace_consumers(connection);
+            for tasks in self.subscriptions.to_tasks_mut() {
+                tasks.replace_consumers(connection);
+            }
         }
     }
 
@@ -247,20 +257,26 @@ impl Consumer {
         self.watchdog.reset();
         if let Some(connection) = self.link.connection() {
             self.counts.silences_broken += 1;
-            let tasks = self.subscriptions.of_mut(Purpose::Tasks);
-            tasks.replace_consumers(connection);
+            for tasks in self.subscriptions.to_tasks_mut() {
+                tasks.replace_consumers(connection);
+            }
         }
     }
 
     /// Takes account of messages that only wait for their time: they do not count against the window. Gives the
     /// window.
-    pub(super) fn adapt_prefetch(&mut self, held: usize) -> usize {
-        let others = self.acks.outstanding().saturating_sub(held);
-        let tasks = self.subscriptions.of_mut(Purpose::Tasks);
+    pub(super) fn adapt_prefetch(&mut self, held: &HeldJobs) -> usize {
         if let Some(connection) = self.link.connection() {
-            tasks.hold(held, others, connection);
+            for tasks in self.subscriptions.to_tasks_mut() {
+                let Some(channel) = tasks.channel() else {
+                    continue;
+                };
+                let held = held.len_on(channel);
+                let others = self.acks.outstanding_on(channel).saturating_sub(held);
+                tasks.hold(held, others, connection);
+            }
         }
-        tasks.prefetch_count().into()
+        self.subscriptions.prefetch_count()
     }
 
     /// Tells the broker what has been decided about its messages, and writes it out. While the worker is `busy`,
@@ -293,7 +309,9 @@ pub(super) fn heed(
     match event {
         LinkEvent::Up { url, server, .. } => {
             log::info!("Connected to {url}");
-            subscriptions.of_mut(Purpose::Tasks).adapt_to(server);
+            for tasks in subscriptions.to_tasks_mut() {
+                tasks.adapt_to(server);
+            }
             Some(Wish::Up)
         }
         LinkEvent::Amqp(event) => heed_broker(event, acks, subscriptions, watchdog, counts),
@@ -308,9 +326,12 @@ pub(super) fn heed(
             was_up,
             retry,
         } => {
-            let tasks = subscriptions.of_mut(Purpose::Tasks);
-            let first = !tasks.is_proven();
-            if reason.is_not_implemented() && tasks.refuse_global() {
+            let first = !subscriptions.of(Purpose::Tasks).is_proven();
+            if reason.is_not_implemented()
+                && subscriptions
+                    .to_tasks_mut()
+                    .any(Subscription::refuse_global)
+            {
                 log::info!("consumer: a queue takes no limit for the whole channel: {reason}");
             }
             acks.reset();
@@ -390,13 +411,12 @@ fn heed_broker(
         } => {
             let purpose = subscriptions.purpose(channel)?;
             counts.channels_closed += 1;
-            if purpose == Purpose::Tasks {
-                acks.reset();
-            }
+            acks.forget(channel);
             for queue in subscriptions.of_mut(purpose).refused() {
                 log::error!("consumer: {queue} is not consumed: ({code}) {text}");
             }
             Some(Wish::Reopen {
+                channel,
                 purpose,
                 code,
                 text: text.to_string_lossy().into_owned(),

@@ -19,6 +19,9 @@ use crate::worker::settings::Queue;
 pub(in crate::worker) enum Purpose {
     /// The task queues.
     Tasks,
+    /// Those of tasks that run long, apart: the broker closes a channel on which a message waits too long for its
+    /// acknowledgement.
+    LongTasks,
     /// The node's mailbox for remote control.
     Control,
     /// The events of other workers.
@@ -29,7 +32,18 @@ pub(in crate::worker) enum Purpose {
 
 impl Purpose {
     /// All of them, the busiest first.
-    pub(super) const ALL: [Self; 4] = [Self::Tasks, Self::Control, Self::Gossip, Self::Mingle];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Tasks,
+        Self::LongTasks,
+        Self::Control,
+        Self::Gossip,
+        Self::Mingle,
+    ];
+
+    /// Whether tasks come.
+    pub(in crate::worker) fn is_tasks(self) -> bool {
+        matches!(self, Self::Tasks | Self::LongTasks)
+    }
 }
 
 /// How far the channel is.
@@ -116,6 +130,14 @@ impl Subscription {
             subscription.list(queue);
         }
         subscription
+    }
+
+    /// Counts its queues from another number: places tell apart the queues of all subscriptions to tasks.
+    pub(in crate::worker) fn numbered_after(mut self, place: u32) -> Self {
+        self.last_place = place;
+        let queues = std::mem::take(&mut self.consumed);
+        self.replace(queues.into_iter().map(|it| it.queue).collect());
+        self
     }
 
     /// Consumes these queues instead, from the next channel on.

@@ -18,6 +18,7 @@ impl Step<Worker> for Tasks {
 
     fn start(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
         cx.subscribe(Purpose::Tasks);
+        cx.subscribe(Purpose::LongTasks);
         self.poll_start(cx, hub)
     }
 
@@ -26,8 +27,7 @@ impl Step<Worker> for Tasks {
         cx: &mut Worker,
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        let consuming = cx.consumer.subscriptions.of(Purpose::Tasks).is_consuming();
-        Ok(if consuming {
+        Ok(if cx.consumer.subscriptions.consume_tasks() {
             Progress::Done
         } else {
             Progress::Pending
@@ -36,11 +36,12 @@ impl Step<Worker> for Tasks {
 
     /// The broker's answer is not waited for: a message that still comes is handed back.
     fn stop(&mut self, cx: &mut Worker, _hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
-        let tasks = cx.consumer.subscriptions.of_mut(Purpose::Tasks);
-        if let Some(connection) = cx.consumer.link.connection()
-            && let Err(error) = tasks.cancel(connection)
-        {
-            log::debug!("consumer: cannot cancel: {error}");
+        for tasks in cx.consumer.subscriptions.to_tasks_mut() {
+            if let Some(connection) = cx.consumer.link.connection()
+                && let Err(error) = tasks.cancel(connection)
+            {
+                log::debug!("consumer: cannot cancel: {error}");
+            }
         }
         Ok(Progress::Done)
     }

@@ -9,9 +9,9 @@
 use std::time::{Duration, Instant};
 
 use super::frames::ask_for_counts;
-use super::subscription::Subscription;
 use crate::amqp::Connection;
 use crate::amqp::method::Method;
+use crate::worker::settings::Queue;
 
 /// The pause after which it asks again where it has seen messages.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -121,12 +121,12 @@ impl Watchdog {
     }
 
     /// Its channel is open.
-    pub(super) fn opened(&mut self, tasks: &Subscription, connection: &mut Connection) {
+    pub(super) fn opened(&mut self, queues: &[Queue], connection: &mut Connection) {
         let State::Opening { channel } = self.state else {
             return;
         };
         let mut answers = 0;
-        for queue in tasks.queues().filter(|queue| !queue.is_one_at_a_time()) {
+        for queue in queues.iter().filter(|queue| !queue.is_one_at_a_time()) {
             answers += ask_for_counts(channel, queue, connection).unwrap_or(0);
         }
         let seen = Seen::default();
@@ -193,11 +193,10 @@ mod tests {
     /// A watchdog that has asked and got this answer.
     fn ask(dog: &mut Watchdog, now: Instant, messages: u32, consumers: u32) -> Verdict {
         let mut connection = connection();
-        let tasks = Subscription::new(vec![Queue::named("q")], 4);
         dog.handle_deadline(now, &mut connection);
         assert!(dog.owns(1), "it has asked");
         server_sends(&mut connection, 1, crate::amqp::method::channel::OpenOk {});
-        dog.opened(&tasks, &mut connection);
+        dog.opened(&[Queue::named("q")], &mut connection);
         let ok = DeclareOk {
             queue: "q".into(),
             message_count: messages,

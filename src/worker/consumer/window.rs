@@ -148,13 +148,16 @@ impl Subscription {
         Ok(answers)
     }
 
-    /// Makes the window larger or smaller by `change`; an unlimited one stays so, and none shrinks below 1.
-    pub(in crate::worker) fn widen(&mut self, change: i64) {
-        if let Some(window) = &mut self.window
-            && window.size > 0
-        {
-            let size = i64::from(window.size).saturating_add(change).max(1);
-            window.size = u16::try_from(size).unwrap_or(0);
+    /// How large the window is to be, apart from messages that are held.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> u16 {
+        self.window.as_ref().map_or(0, |window| window.size)
+    }
+
+    /// Makes the window so large, from the next turn on.
+    pub(super) fn resize(&mut self, size: u16) {
+        if let Some(window) = &mut self.window {
+            window.size = size;
         }
     }
 

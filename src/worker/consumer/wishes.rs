@@ -46,13 +46,14 @@ impl Worker {
             Wish::Judge => self.consumer.judge(hub.now()),
             Wish::Missing => self.consumer.declare_missing(),
             Wish::Reopen {
+                channel,
                 purpose,
                 code,
                 text,
-            } => self.reopen(purpose, code, &text, hub),
+            } => self.reopen((channel, purpose), code, &text, hub),
             Wish::Restart { was_up } => {
                 self.without_broker(hub);
-                self.forget_channel(hub);
+                self.forget_channel(None, hub);
                 if was_up && self.settings.broker.cancel_on_loss {
                     self.cancel_late(hub);
                 }
@@ -91,7 +92,13 @@ impl Worker {
 
     /// The broker closed a channel: there is a mistake in what was asked for, or a message was kept too long. The others
     /// stand, and so does the worker; only who cannot be heard by remote control from the start is of no use.
-    fn reopen(&mut self, purpose: Purpose, code: u16, text: &str, hub: &mut Hub<Self>) {
+    fn reopen(
+        &mut self,
+        (channel, purpose): (u16, Purpose),
+        code: u16,
+        text: &str,
+        hub: &mut Hub<Self>,
+    ) {
         let proven = self.consumer.subscriptions.of(purpose).is_proven();
         let remedy = Remedy::of(Level::Channel, code);
         let mut kept = String::new();
@@ -102,12 +109,12 @@ impl Worker {
                 let reason = format!("ResourceLocked({code}, {words}, (50, 10), 'Queue.declare')");
                 return self.give_up(&reason, hub);
             }
-            Purpose::Tasks => {
-                let ids = self.tasks.unsettled().join(", ");
+            Purpose::Tasks | Purpose::LongTasks => {
+                let ids = self.tasks.unsettled(channel).join(", ");
                 if !ids.is_empty() {
                     kept = format!(" Not acknowledged by then: {ids}");
                 }
-                self.forget_channel(hub);
+                self.forget_channel(Some(channel), hub);
             }
             // A greeting is no use later.
             Purpose::Mingle => return log::warn!("mingle: ({code}) {text}"),
@@ -123,14 +130,15 @@ impl Worker {
         });
     }
 
-    /// The channel of tasks is gone, alone or with its connection: nothing of it runs that has not begun.
-    fn forget_channel(&mut self, hub: &mut Hub<Self>) {
+    /// A channel of tasks is gone, or with `None` all are with their connection: nothing of it runs that has not begun.
+    fn forget_channel(&mut self, channel: Option<u16>, hub: &mut Hub<Self>) {
         if let Some(books) = &mut self.tasks.reporter.books {
-            books.forget_unstarted();
+            books.forget_unstarted(channel);
         }
         let (pool, now) = (&mut self.pool.pool, hub.now());
         let cancel = |job| pool.as_mut().is_some_and(|pool| pool.cancel(job, now));
-        self.tasks.channel_lost(cancel, &mut self.consumer.acks);
+        let acks = &mut self.consumer.acks;
+        self.tasks.channel_lost(channel, cancel, acks);
         self.handle_pool_events(hub);
     }
 
@@ -191,7 +199,12 @@ impl Worker {
             ..
         } = &mut self.consumer;
         let subscription = subscriptions.of_mut(purpose);
-        if (purpose == Purpose::Tasks && self.tasks.closing) || !subscription.is_closed() {
+        let is_of_use = match purpose {
+            Purpose::Tasks => !self.tasks.closing,
+            Purpose::LongTasks => !self.tasks.closing && subscription.queues().next().is_some(),
+            _ => true,
+        };
+        if !is_of_use || !subscription.is_closed() {
             return;
         }
         if let Some(connection) = link.connection()

@@ -5,7 +5,6 @@ use crate::hub::Hub;
 use crate::message::json::{Kind, python_repr};
 use crate::message::pidbox::{Arguments, Exception, is_true};
 use crate::worker::Worker;
-use crate::worker::consumer::subscription::Purpose;
 
 type Cx<'a> = &'a mut Worker;
 type Turn<'a> = &'a mut Hub<Worker>;
@@ -70,8 +69,7 @@ fn resize(cx: Cx<'_>, hub: Turn<'_>, change: i64) -> Result<(), Exception> {
         ));
     }
     pool.resize(usize::try_from(wanted).unwrap_or(now), hub.now());
-    let tasks = cx.consumer.subscriptions.of_mut(Purpose::Tasks);
-    tasks.widen(change.saturating_mul(cx.settings.prefetch_multiplier.into()));
+    cx.consumer.subscriptions.grow(change);
     cx.handle_pool_events(hub);
     Ok(())
 }

@@ -6,7 +6,6 @@ use crate::hub::Hub;
 use crate::message::headers;
 use crate::message::json::{Field, Object, Raw, list, python_repr};
 use crate::message::pidbox::{Arguments, Exception, is_true};
-use crate::worker::consumer::subscription::Purpose;
 use crate::worker::{Exchange, Queue, Worker};
 
 type Cx<'a> = &'a mut Worker;
@@ -16,8 +15,9 @@ type Turn<'a> = &'a mut Hub<Worker>;
 const LONGEST_NAME: usize = 255;
 
 pub(super) fn active(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
-    let tasks = cx.consumer.subscriptions.of(Purpose::Tasks);
-    let queues: Vec<String> = tasks.queues().map(describe).collect();
+    let subscriptions = cx.consumer.subscriptions.to_tasks();
+    let queues = subscriptions.flat_map(|it| it.queues().map(describe));
+    let queues: Vec<String> = queues.collect();
     Ok(Reply::Json(list(
         queues.iter().map(|json| Field::Json(json)),
     )))
@@ -94,10 +94,13 @@ pub(super) fn add(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer 
         Some(queue) => queue.clone(),
         None => made(&name, arguments)?,
     };
-    let tasks = cx.consumer.subscriptions.of_mut(Purpose::Tasks);
-    match tasks.add(queue, cx.consumer.link.connection()) {
-        Ok(true) => log::info!("Started consuming from {name}"),
-        Ok(false) => {}
+    let connection = cx.consumer.link.connection();
+    match cx.consumer.subscriptions.add(queue, connection) {
+        Ok(Some(purpose)) => {
+            log::info!("Started consuming from {name}");
+            cx.subscribe(purpose); // the first queue of long tasks has no channel yet
+        }
+        Ok(None) => {}
         Err(error) => return Err(Exception::new("ValueError", error.to_string())),
     }
     Ok(Reply::ok(&format!("add consumer {name}")))
@@ -106,8 +109,8 @@ pub(super) fn add(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer 
 pub(super) fn cancel(cx: Cx<'_>, _: Turn<'_>, arguments: &Arguments<'_>) -> Answer {
     let name = name(arguments)?;
     log::info!("Canceling queue {name}");
-    let tasks = cx.consumer.subscriptions.of_mut(Purpose::Tasks);
-    if let Err(error) = tasks.remove(&name, cx.consumer.link.connection()) {
+    let connection = cx.consumer.link.connection();
+    if let Err(error) = cx.consumer.subscriptions.remove(&name, connection) {
         return Err(Exception::new("ValueError", error.to_string()));
     }
     Ok(Reply::ok(&format!("no longer consuming from {name}")))

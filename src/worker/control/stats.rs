@@ -7,7 +7,6 @@ use crate::message::json::{Field, Object, list, python_float};
 use crate::message::pidbox::Arguments;
 use crate::pool::Pool;
 use crate::sys::process;
-use crate::worker::consumer::subscription::Purpose;
 use crate::worker::{Settings, Worker};
 
 /// Celery's `broker_heartbeat`, as it is configured, not as it was agreed on.
@@ -23,11 +22,7 @@ pub(super) fn stats(cx: &mut Worker, hub: &mut Hub<Worker>, _: &Arguments<'_>) -
     let uptime = hub.now().saturating_duration_since(cx.started).as_secs();
     let pool = cx.pool.pool.as_ref().map(|it| pool(it, &cx.settings));
     let broker = cx.settings.read_urls.first().map(broker);
-    let prefetch = cx
-        .consumer
-        .subscriptions
-        .of(Purpose::Tasks)
-        .prefetch_count();
+    let prefetch = cx.consumer.subscriptions.prefetch_count();
     let mut stats = Object::new();
     stats
         .push("total", Field::Json(&total.into_json()))
@@ -40,7 +35,7 @@ pub(super) fn stats(cx: &mut Worker, hub: &mut Hub<Worker>, _: &Arguments<'_>) -
     }
     stats
         .push("broker", json_or_none(broker.as_deref()))
-        .push("prefetch_count", i64::from(prefetch))
+        .push("prefetch_count", prefetch as i64)
         .push("rusage", json_or_none(rusage().as_deref()))
         // Celery has no such thing; its monitors read past what they do not know. Flower would take a key `consumer`
         // for the form of Celery 3.

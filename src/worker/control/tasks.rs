@@ -11,8 +11,9 @@ use crate::message::pidbox::{Arguments, is_true};
 use crate::message::record::Record;
 use crate::worker::Worker;
 use crate::worker::events::seconds;
+use crate::worker::held::Held;
 use crate::worker::request::{Request, State};
-use crate::worker::tasks::{Held, Tasks};
+use crate::worker::tasks::Tasks;
 
 type Cx<'a> = &'a mut Worker;
 type Turn<'a> = &'a mut Hub<Worker>;
