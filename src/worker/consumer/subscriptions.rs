@@ -172,9 +172,15 @@ impl Subscriptions {
     pub(in crate::worker) fn grow(&mut self, change: i64) {
         let share = &mut self.window;
         share.children = share.children.saturating_add(change).max(1);
-        if share.total > 0 {
-            let change = change.saturating_mul(share.multiplier);
-            share.total = share.total.saturating_add(change).max(1);
+        let change = change.saturating_mul(share.multiplier);
+        self.widen(change);
+    }
+
+    /// So many more messages may be in hand, or fewer; without a limit it stays so.
+    pub(in crate::worker) fn widen(&mut self, change: i64) {
+        let total = &mut self.window.total;
+        if *total > 0 {
+            *total = total.saturating_add(change).max(1);
         }
         self.share();
     }

@@ -5,7 +5,6 @@ use crate::hub::Hub;
 use crate::message::json::{Field, Object, Raw};
 use crate::message::pidbox::{Arguments, Request};
 use crate::worker::Worker;
-use crate::worker::consumer::subscription::Purpose;
 
 impl Worker {
     /// Whether a command is one that a Python app brings, or asks for what only Python knows.
@@ -65,10 +64,9 @@ impl Worker {
                     self.consumer.link.abandon(reason, hub.now());
                     Ok(())
                 }
-                "widen_prefetch" => pool::count(&arguments).map(|change| {
-                    let tasks = self.consumer.subscriptions.of_mut(Purpose::Tasks);
-                    tasks.widen(change);
-                }),
+                "widen_prefetch" => {
+                    pool::count(&arguments).map(|change| self.consumer.subscriptions.widen(change))
+                }
                 _ => self.execute(method, &arguments, hub).map(|_| ()),
             };
             if let Err(exception) = done {
