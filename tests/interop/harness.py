@@ -165,7 +165,7 @@ class Worker:
         options = ["-n", self.name, "-c", str(concurrency), "-Q", queue, "-l", loglevel, *arguments]
         if kind == "celery":
             program = [*(command or [sys.executable, "-m", "celery", "-A", "demo_app"]), *broker, "worker"]
-            options += ["--without-mingle", "--without-gossip"]
+            options = ["--without-mingle", "--without-gossip", *options]
         elif command is not None:
             program = [*command, "worker", *broker]
         else:

@@ -50,6 +50,21 @@ def late_sleep(seconds: float) -> float:
     return seconds
 
 
+@app.task(name="life.cleans")
+def cleans(path: str) -> None:
+    """Has something to clean up, whatever ends it."""
+    try:
+        time.sleep(60)
+    except BaseException as error:
+        noted(repr(error), path)
+        raise
+
+
+@app.task(name="life.late_cleans", acks_late=True)
+def late_cleans(path: str) -> None:
+    cleans(path)
+
+
 @app.task(name="life.spin")
 def spin(seconds: float) -> float:
     end = time.monotonic() + seconds

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
 import uuid
 
 import pytest
-from celery.exceptions import TaskRevokedError, WorkerLostError
+from celery.exceptions import TaskRevokedError, TimeoutError, WorkerLostError
 
 from harness import TIMEOUT, Client, Process, Raw, Worker, celeriac_binary, elapsed, wait_until
 from test_shutdown import busy
@@ -39,6 +40,28 @@ def test_t6_3_a_soft_shutdown_is_cold_when_its_time_is_up(make_worker, client: C
         assert 1 <= since() < 5
     assert "worker: Cold shutdown (MainProcess)" in worker.output
     wait_until(lambda: raw.ready(queue) == 2, "the reserved messages back in the queue")
+
+
+@pytest.mark.parametrize("task", ["life.cleans", "life.late_cleans"])
+def test_t6_3_a_python_task_may_clean_up_when_the_time_is_up(
+    app_worker, client: Client, raw: Raw, queue: str, tmp_path: pathlib.Path, task: str
+) -> None:
+    """It is ended by an exception, SystemExit; a late one is delivered again, of an early one the caller hears RETRY."""
+    worker = app_worker(loglevel="DEBUG", arguments=["--", "worker.soft_shutdown_timeout=1"])
+    path, states = tmp_path / "cleaned", []
+    result = client.send(task, (str(path),))
+    worker.child_running(result.id)
+    with elapsed() as since:
+        worker.send_signal(signal.SIGQUIT)
+        assert worker.wait(20) == 0
+    assert since() >= 1
+    assert path.read_text() == "SystemExit(-241)\n"
+    late = task == "life.late_cleans"
+    wait_until(lambda: raw.ready(queue) == late, "the late message back in the queue")
+    with pytest.raises(TimeoutError):
+        result.get(timeout=1, on_message=lambda meta: states.append(meta["status"]))
+    assert states == ([] if late else ["RETRY"])
+    assert re.search(r"Initiating Soft Shutdown, terminating in 1(\.0)? seconds", worker.log)
 
 
 def test_t6_7_hup_finishes_and_begins_anew_in_the_same_process(make_worker, client: Client, scale) -> None:
