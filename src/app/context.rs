@@ -34,12 +34,16 @@ pub struct Context {
     reply_to: Option<String>,
     /// When the soft time limit is reached.
     soft_deadline: Option<Instant>,
+    /// Whether main is to be told when the body has been read.
+    is_told_of: bool,
 }
 
 /// What main adds to a job.
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Options {
     soft_limit: Option<f64>,
+    tell: bool,
 }
 
 /// How the broker delivered the message.
@@ -60,6 +64,10 @@ impl Context {
     /// The context of a job. A header of an unexpected type counts as absent, as everything but the id is optional.
     pub(crate) fn new(job: &JobHead<'_>) -> Self {
         let headers = job.headers.get();
+        let options = job.options.map(|options| options.get());
+        let options: Options = options
+            .and_then(|options| serde_json::from_str(options).ok())
+            .unwrap_or_default();
         let mut context = Self {
             id: job.id.clone().into_owned(),
             name: job.task.clone().into_owned(),
@@ -73,7 +81,8 @@ impl Context {
             },
             correlation_id: job.properties.correlation_id.clone(),
             reply_to: job.properties.reply_to.clone(),
-            soft_deadline: soft_deadline(job),
+            soft_deadline: options.soft_limit.and_then(soft_deadline),
+            is_told_of: options.tell,
             ..Self::default()
         };
         for (name, value) in Raw::parse(headers)
@@ -200,6 +209,11 @@ impl Context {
         self.ignore_result
     }
 
+    /// Whether main waits to hear that the body has been read.
+    pub(super) fn is_told_of(&self) -> bool {
+        self.is_told_of
+    }
+
     /// How long until the soft time limit; nothing is left once it is exceeded. `None`: there is no limit.
     ///
     /// The clock is the child's own, so the limit is exact and never another task's.
@@ -237,8 +251,6 @@ impl Context {
     }
 }
 
-fn soft_deadline(job: &JobHead<'_>) -> Option<Instant> {
-    let options: Options = serde_json::from_str(job.options?.get()).ok()?;
-    let limit = Duration::try_from_secs_f64(options.soft_limit?).ok()?;
-    clock::now().checked_add(limit)
+fn soft_deadline(limit: f64) -> Option<Instant> {
+    clock::now().checked_add(Duration::try_from_secs_f64(limit).ok()?)
 }

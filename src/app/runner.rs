@@ -5,16 +5,20 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::arguments::Arguments;
 use super::ending::{Ending, Report};
 use super::error::{Exception, TaskResult};
 use super::registry::{Registry, function_name};
 use super::{Context, TaskOptions};
-use crate::message::body;
-use crate::message::record::{Done, JobHead};
+use crate::message::body::{self, BodyError};
+use crate::message::json::JsonError;
+use crate::message::record::{Done, JobHead, Outcome};
 use crate::pool::ChildName;
 use crate::pool::native::{Main, NativeChild, Panic};
 use crate::sys::clock;
+use crate::worker::CRITICAL;
 
 /// Runs the tasks of a registry in the children of this program.
 pub(crate) struct Runner<S> {
@@ -35,23 +39,23 @@ impl<S: FnMut(ChildName)> Runner<S> {
     }
 
     /// Binds and calls, and gives the returned value's JSON.
-    fn call(&self, context: &Context, body: &[u8]) -> TaskResult<String> {
+    fn call(
+        &self,
+        context: &Context,
+        scanned: Result<body::Arguments<'_>, BodyError>,
+    ) -> TaskResult<String> {
         let name = context.name();
         let Some(task) = self.registry.task(name) else {
             let exception = Exception::new("NotRegistered", name).module("celery.exceptions");
             return Err(exception.into());
         };
-        if let Some(how) = context
-            .headers()
-            .get("compression")
-            .filter(|how| !how.is_null())
-        {
+        if let Some(how) = compression(context) {
             let text = format!("the body is compressed ({how}), which native tasks do not read");
             return Err(Exception::new("DecodeError", text)
                 .module("kombu.exceptions")
                 .into());
         }
-        let scanned = body::Arguments::scan(body)?;
+        let scanned = scanned?;
         let arguments = Arguments::new(scanned.args, scanned.kwargs);
         if scanned.oddity.is_some() {
             arguments.refuse_oddities(function_name(name))?;
@@ -64,11 +68,24 @@ impl<S: FnMut(ChildName)> Runner<S> {
         task.map_or(&self.no_options, |task| &task.options)
     }
 
-    fn run(&self, job: &JobHead<'_>, body: &[u8], context: &Context) -> Report {
+    /// Runs a job, if its body can be read; `begins` is called when it has been. Main has not checked a body that is large.
+    fn run(
+        &self,
+        job: &JobHead<'_>,
+        body: &[u8],
+        context: &Context,
+        begins: impl FnOnce(),
+    ) -> Result<Report, JsonError> {
         let begun = clock::now();
-        let result = self.call(context, body);
+        let scanned = body::Arguments::scan(body);
+        match scanned {
+            Err(BodyError::NotJson(error)) if compression(context).is_none() => return Err(error),
+            Err(_) => {}
+            Ok(_) => begins(),
+        }
+        let result = self.call(context, scanned);
         let runtime = clock::now().saturating_duration_since(begun);
-        self.ending(job, body, context, runtime).report(result)
+        Ok(self.ending(job, body, context, runtime).report(result))
     }
 
     fn ending<'a>(
@@ -89,6 +106,10 @@ impl<S: FnMut(ChildName)> Runner<S> {
     }
 }
 
+fn compression(context: &Context) -> Option<Value> {
+    context.header("compression").filter(|how| !how.is_null())
+}
+
 fn logged(report: Report) -> Done {
     log::log!(report.level, "{}", report.line);
     report.done
@@ -101,10 +122,19 @@ impl<S: FnMut(ChildName)> NativeChild for Runner<S> {
 
     fn run_job(&mut self, job: &JobHead<'_>, body: &[u8], main: &mut Main<'_>) -> Done {
         let context = Context::new(job);
-        if self.options(&context).track_started {
-            main.started();
+        let begins = || {
+            if context.is_told_of() {
+                main.started();
+            }
+        };
+        match self.run(job, body, &context, begins) {
+            Ok(report) => logged(report),
+            Err(error) => {
+                let (name, id) = (context.display_name(), context.id());
+                log::error!(target: CRITICAL, "Can't decode message body: {error} [task {name}[{id}]]");
+                Done::new(job.job, Outcome::Undecodable, 0.0)
+            }
         }
-        logged(self.run(job, body, &context))
     }
 
     fn panicked(&mut self, job: &JobHead<'_>, body: &[u8], panic: Panic) -> Done {

@@ -93,7 +93,9 @@ fn run(task: &str, body: &str, headers: Value) -> Report {
     let job: JobHead<'_> = serde_json::from_str(&head).unwrap();
     let runner = Runner::new(app().into_registry(), |_| {});
     let context = Context::new(&job);
-    let report = runner.run(&job, body.as_bytes(), &context);
+    let report = runner
+        .run(&job, body.as_bytes(), &context, || {})
+        .expect("JSON");
     assert_eq!(report.done.job, 7);
     report
 }

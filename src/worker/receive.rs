@@ -70,6 +70,9 @@ impl Tasks {
             return None;
         };
         let mut request = Request::new(&task, options, self.life.limits, delivery, now);
+        request.unread = !request.acks_late
+            && self.life.refusals.undecodable != Verdict::Ack
+            && !is_checked(&task);
         log::info!("Task {}[{}] received", request.name, request.id);
         let wall = clock::wall();
         let refused = self.is_refused(&request, wall);
@@ -208,7 +211,7 @@ impl Tasks {
         if self.registry.options(&task.name).is_none() {
             return Ok(task);
         }
-        if task.body.len() <= CHECKED_BODY {
+        if is_checked(&task) {
             task.check_body()?;
         }
         Ok(task)
@@ -244,13 +247,19 @@ impl Tasks {
         Ok(record)
     }
 
-    /// What a native child must know beside the message: its soft limit, since no signal tells it.
+    /// What a child must know beside the message: that its having read the body is waited for; and a native one its soft
+    /// limit, since no signal tells it.
     fn job_options(&self, key: Key) -> Option<String> {
-        if self.reporter.books.is_some() {
-            return None;
+        let request = self.requests.get(key)?;
+        let soft = request
+            .limits
+            .soft
+            .filter(|_| self.reporter.books.is_none());
+        match (soft.map(|soft| soft.as_secs_f64()), request.unread) {
+            (None, false) => None,
+            (None, true) => Some("{\"tell\":true}".to_owned()),
+            (Some(soft), tell) => Some(format!("{{\"soft_limit\":{soft},\"tell\":{tell}}}")),
         }
-        let soft = self.requests.get(key)?.limits.soft?.as_secs_f64();
-        Some(format!("{{\"soft_limit\":{soft}}}"))
     }
 
     /// The clerk of a Python app is told of tasks by their records.
@@ -319,6 +328,11 @@ impl Tasks {
         self.discard(key, cause, acks, producer);
         false
     }
+}
+
+/// Whether main checks the body itself.
+fn is_checked(task: &TaskMessage<'_>) -> bool {
+    task.is_plain_json() && task.body.len() <= CHECKED_BODY
 }
 
 /// What watchers are told of a task that has come in.

@@ -36,6 +36,9 @@ pub struct Request {
     pub(super) delivery_count: u32,
     /// Which run of the task it is.
     pub(super) run: Run,
+    /// Acknowledged early, but not before its child has read its body: if that cannot be read it is not to be
+    /// thrown away.
+    pub(super) unread: bool,
     /// Whether the broker was told: it is told once.
     pub acknowledged: bool,
     /// The task's registered name.
@@ -157,6 +160,7 @@ impl Request {
             orphaned: false,
             delivery_count: task.delivery_count,
             run: Run::of(task, delivery),
+            unread: false,
             acknowledged: false,
             task: task.name.clone().into_owned(),
             name: task.display_name().to_owned(),

@@ -185,7 +185,7 @@ impl Tasks {
         request.state = State::Running { pid, since: now };
         request.started = Some(clock::wall());
         log::debug!("Task accepted: {}[{}] pid:{pid}", request.name, request.id);
-        if !request.acks_late {
+        if !request.acks_late && !request.unread {
             request.tell(Verdict::Ack, acks);
         }
         if request.track_started && !again {
@@ -201,6 +201,15 @@ impl Tasks {
             }
         }
         self.begin_limits(key, now);
+    }
+
+    /// A child has read what it was given, and begins.
+    pub(super) fn begun(&mut self, key: JobKey, acks: &mut Acks) {
+        if let Some(request) = self.request_mut(key)
+            && std::mem::take(&mut request.unread)
+        {
+            request.tell(Verdict::Ack, acks);
+        }
     }
 
     /// The pool is done with a job.
@@ -219,6 +228,9 @@ impl Tasks {
             return; // it was withdrawn from the pool, and is settled already
         }
         self.clear_alarm(key);
+        if !is_unread(&finish) {
+            self.begun(JobKey(key.into()), acks);
+        }
         let Some(request) = self.requests.get(key) else {
             return;
         };
@@ -352,6 +364,15 @@ impl Tasks {
     pub(super) fn keys(&self, wanted: impl Fn(&Request) -> bool) -> Vec<Key> {
         let keys = self.requests.iter().filter(|(_, it)| wanted(it));
         keys.map(|(key, _)| key).collect()
+    }
+}
+
+/// Whether a job has come back as it was.
+fn is_unread(finish: &Finish) -> bool {
+    match finish {
+        Finish::Done(done) => done.outcome == Outcome::Undecodable,
+        Finish::Lost(_) => false,
+        Finish::NotStarted => true,
     }
 }
 

@@ -101,6 +101,11 @@ impl TaskMessage<'_> {
         self.shadow.as_deref().unwrap_or(&self.name)
     }
 
+    /// Whether the body is JSON as it stands, and so one that [`check_body`](Self::check_body) checks.
+    pub fn is_plain_json(&self) -> bool {
+        self.json
+    }
+
     /// Checks in one pass that the body is what a task can be run with, if it is plain JSON; other
     /// bodies pass, and are the child's to refuse. Worth it in main while bodies are small.
     ///

@@ -328,6 +328,8 @@ class Outbox:
             payload = decoded(job, body, self.accept)
         except Exception as exc:
             return 1, undecodable(job, body, exc), 0.0
+        if "options" in job:
+            self.write(STARTED, to_json({"job": job["job"]}))
         tracer = trace.fast_trace_task if self.app.use_fast_trace_task else trace.trace_task_ret
         return tracer(job["task"], job["id"], request, payload, None, None)
 

@@ -198,7 +198,7 @@ impl Worker {
                     self.tell_degraded();
                 }
             }
-            PoolEvent::Started { .. } => {}
+            PoolEvent::Started { job, .. } => tasks.begun(job, &mut consumer.acks),
             PoolEvent::SourceAdded(source, fd) => {
                 let interest = if source.is_written() {
                     Interest::WRITE
