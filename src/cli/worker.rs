@@ -21,7 +21,7 @@ use crate::app::runner::Runner;
 use crate::app::{App, demo};
 use crate::link::BrokerUrl;
 use crate::message::task::Accept;
-use crate::pool::{ChildName, native};
+use crate::pool::{ChildName, StartMethod, native};
 use crate::sys::process;
 use crate::worker::{
     self, Autoscale, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings,
@@ -308,9 +308,11 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
     let metadata = setting.app.registry().metadata();
     let runner = Runner::new(setting.app.into_registry(), move |name: ChildName| {
         // Without its log a child still works, and what it has to say reaches main.
-        let started = log.settings(level, colour, name.0).and_then(|settings| {
-            log::start(&settings, &name.to_string()).map_err(|error| error.to_string())
-        });
+        let started = log
+            .settings(level, colour, name.number)
+            .and_then(|settings| {
+                log::start(&settings, &name.to_string()).map_err(|error| error.to_string())
+            });
         if let Err(reason) = started {
             eprintln!("{name}: no log: {reason}");
         }
@@ -374,6 +376,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         max_tasks_per_child: arguments.life.max_tasks_per_child.and_then(NonZeroU32::new),
         queues: arguments.queues.iter().map(Queue::named).collect(),
         declared: vec![],
+        start_method: StartMethod::Fork,
         accept: Accept::default(),
         host: None,
         listeners: BTreeSet::new(),

@@ -52,14 +52,36 @@ impl fmt::Display for Loss {
     }
 }
 
-/// The name of a child, as Celery prints it: `ForkPoolWorker-3`. Numbers start at 1 and are not used
-/// again.
+/// The name of a child, as Celery prints it: `ForkPoolWorker-3`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ChildName(pub u32);
+pub struct ChildName {
+    /// Numbers start at 1 and are not used again.
+    pub number: u32,
+    /// How it was made.
+    pub method: StartMethod,
+}
+
+/// How children are made (`--pool-start-method`); their zygote sees to it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum StartMethod {
+    /// They are forks of the zygote.
+    #[default]
+    Fork,
+    /// Each is a fresh interpreter.
+    Spawn,
+}
+
+impl ChildName {
+    /// The name of a child that is a fork of its zygote.
+    pub const fn forked(number: u32) -> Self {
+        let method = StartMethod::Fork;
+        Self { number, method }
+    }
+}
 
 impl fmt::Display for ChildName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ForkPoolWorker-{}", self.0)
+        write!(f, "{:?}PoolWorker-{}", self.method, self.number)
     }
 }
 

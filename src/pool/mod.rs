@@ -86,7 +86,9 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-pub use event::{ChildName, Finish, Job, JobKey, Loss, Missed, PoolEvent, PoolSource, Progress};
+pub use event::{
+    ChildName, Finish, Job, JobKey, Loss, Missed, PoolEvent, PoolSource, Progress, StartMethod,
+};
 
 use child::{Child, READ_SIZE, Running};
 use scheduler::{Policy, Scheduler};
@@ -111,6 +113,8 @@ pub struct PoolSettings {
     pub concurrency: usize,
     /// After how many jobs a child is replaced (`worker_max_tasks_per_child`); `None`: never.
     pub max_tasks_per_child: Option<NonZeroU32>,
+    /// How children are made, which is part of their names.
+    pub method: StartMethod,
     /// How long a new child may take to say that it is up (`worker_proc_alive_timeout`).
     pub up_timeout: Duration,
     /// How long a child may take to read on in its job record before it counts as wedged. It is killed
@@ -125,6 +129,7 @@ impl Default for PoolSettings {
         Self {
             concurrency: 1,
             max_tasks_per_child: None,
+            method: StartMethod::Fork,
             up_timeout: Duration::from_secs(60),
             take_timeout: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(5),

@@ -164,7 +164,9 @@ fn double_fork(
         Ok(Fork::Child) => isolated(|| {
             let between = process::current();
             let reply = match process::fork() {
-                Ok(Fork::Child) => isolated(|| live(main, between, ChildName(number), ends, tasks)),
+                Ok(Fork::Child) => {
+                    isolated(|| live(main, between, ChildName::forked(number), ends, tasks))
+                }
                 Ok(Fork::Parent(pid)) => Reply::Forked { number, pid },
                 Err(error) => Reply::Failed {
                     number,
@@ -205,7 +207,7 @@ fn live(
     }
     fd::close_all_except(&[jobs.as_raw_fd(), results.as_raw_fd()])?;
     // The kernel keeps 15 bytes, one too few for `ForkPoolWorker-1`.
-    process::set_title(&format!("PoolWorker-{}", name.0));
+    process::set_title(&format!("PoolWorker-{}", name.number));
     catch_panic_texts();
 
     tasks.start(name);

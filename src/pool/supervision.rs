@@ -35,10 +35,13 @@ impl Pool {
         let Some(zygote) = &self.zygote else {
             return false;
         };
-        let name = ChildName(self.names + 1);
+        let name = ChildName {
+            number: self.names + 1,
+            method: self.settings.method,
+        };
         let deadline = now + self.settings.up_timeout;
         let asked = Child::new(name, deadline).and_then(|(child, ends)| {
-            zygote.ask(name.0, ends.jobs.as_fd(), ends.results.as_fd())?;
+            zygote.ask(name.number, ends.jobs.as_fd(), ends.results.as_fd())?;
             Ok(child)
         });
         match asked {
@@ -130,7 +133,7 @@ impl Pool {
                 Ok(None) => return,
                 Ok(Some(Reply::Forked { number, pid })) => self.forked(number, pid, now),
                 Ok(Some(Reply::Failed { number, reason })) => {
-                    self.not_forked(ChildName(number), reason, now);
+                    self.not_forked(number, reason, now);
                 }
                 // It is dead, or may as well be; its exit follows.
                 Err(_) => {
@@ -142,14 +145,18 @@ impl Pool {
     }
 
     fn forked(&mut self, number: u32, pid: Pid, now: Instant) {
-        let child = self.child_named(ChildName(number));
+        let child = self.find(|child| child.name.number == number);
         if let Some(process) = child.and_then(|child| self.scheduler.process_mut(child)) {
             process.pid = Some(pid);
             process.deadline = Some(now + self.settings.up_timeout);
         }
     }
 
-    fn not_forked(&mut self, name: ChildName, reason: String, now: Instant) {
+    fn not_forked(&mut self, number: u32, reason: String, now: Instant) {
+        let name = ChildName {
+            number,
+            method: self.settings.method,
+        };
         let child = self.child_named(name);
         if let Some(child) = child
             && self.has_no_pid(child)

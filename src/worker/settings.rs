@@ -15,6 +15,7 @@ use super::statedb::Shelve;
 use crate::amqp::table::TableBuf;
 use crate::link::{self, BrokerUrl};
 use crate::message::task::Accept;
+use crate::pool::StartMethod;
 use crate::pool::python::Host;
 use crate::sys::signal::Signal;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub prefetch_multiplier: u32,
     /// After how many tasks a child is replaced (`--max-tasks-per-child`).
     pub max_tasks_per_child: Option<NonZeroU32>,
+    /// How children are made (`--pool-start-method`).
+    pub start_method: StartMethod,
     /// The queues consumed (`-Q`).
     pub queues: Vec<Queue>,
     /// Queues that are configured as well: remote control may have them consumed by their names alone.
@@ -77,6 +80,7 @@ impl Settings {
             pool_restarts: false,
             prefetch_multiplier: 4,
             max_tasks_per_child: None,
+            start_method: StartMethod::Fork,
             queues: vec![],
             declared: vec![],
             accept: Accept::default(),

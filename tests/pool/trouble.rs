@@ -52,7 +52,7 @@ fn t3_1_a_killed_child_loses_its_job_and_is_replaced() {
         .children()
         .map(|child| child.name)
         .collect();
-    assert!(names.contains(&ChildName(3)));
+    assert!(names.contains(&ChildName::forked(3)));
 }
 
 fn t3_3_a_child_that_exits_in_the_middle_of_a_job_has_lost_it() {

@@ -285,6 +285,7 @@ if os.environ.get("STORY_RECEIVERS"):
     @signals.heartbeat_sent.connect
     def noted_heartbeat(sender, **kwargs):
         note("heartbeats", type(sender).__name__)
+        note("clerk", IMPORTED_BY == os.getpid())  # whether it is an interpreter of its own
 
 
 if os.environ.get("STORY_SENTRY"):

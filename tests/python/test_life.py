@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -145,14 +146,20 @@ def test_a_soft_limit_is_raised_in_the_task_and_a_hard_one_ends_it(start):
 @pytest.mark.parametrize("app", ["plain", "plain:app"])
 def test_a_spawned_child_is_an_interpreter_of_its_own(start, app):
     """What the module has done at its import it has done once in the zygote and once in each child."""
-    worker = start("--pool-start-method", "spawn", "--max-tasks-per-child", "2", app=app)
+    worker = start("--pool-start-method", "spawn", "--max-tasks-per-child", "2", app=app, STORY_RECEIVERS="yes")
     seen = worker.client("print([imported_by.delay().get(timeout=30) for _ in range(4)])")
     assert all(imported == running for imported, running in eval(seen)) and len({pid for _, pid in eval(seen)}) == 2
     children = [child for child in worker.main.children()]
     task_id = worker.client("r = talk.delay(); r.get(timeout=30); print(r.id)")
     worker.wait_log(f"plain.talk[{task_id}]: logged well")
-    assert "WARNING/ForkPoolWorker-3] printed" in worker.log
-    assert worker.client("print(flaky.delay(1).get(timeout=30))") == "1"
+    assert "WARNING/SpawnPoolWorker-3] printed" in worker.log
+    assert worker.client("print(flaky.delay(1).get(timeout=30), whoami.delay().get(timeout=30))") == "1 SpawnPoolWorker"
+    # The clerk is one, too: it notes the loss of a child.
+    assert worker.client("r = killed_late.delay(); r.get(timeout=20, propagate=False); print(repr(r.result))").startswith(
+        "WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job:")
+    assert re.search(r"ERROR/MainProcess\] Process 'SpawnPoolWorker-\d+' pid:\d+ exited with 'signal 9", worker.log)
+    notes = worker.folder / "clerk"
+    wait_until(lambda: notes.exists() and notes.read_text().startswith("True\n"), "a receiver in the clerk")
     worker.popen.kill()
     wait_until(lambda: not any(child.alive() for child in children), "the end of all processes", 2)
 

@@ -11,6 +11,7 @@ use crate::amqp::table::TableBuf;
 use crate::link::{BrokerUrl, Failover};
 use crate::message::headers;
 use crate::message::task::Accept;
+use crate::pool::StartMethod;
 use crate::pool::python::{self as report, Report, TaskReport};
 use crate::worker::node_name;
 use crate::worker::{
@@ -61,6 +62,10 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         max_tasks_per_child: worker
             .max_tasks_per_child
             .and_then(|count| NonZeroU32::new(count as u32)),
+        start_method: match worker.pool_start_method.as_deref() {
+            Some("spawn") => StartMethod::Spawn,
+            _ => StartMethod::Fork,
+        },
         queues: queues?,
         declared: report.declared.iter().flat_map(queue).collect(),
         accept: Accept::new(&report.accept),

@@ -22,7 +22,7 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 host = json.load(sys.stdin)
 sys.meta_path.append(Sources(host["sources"]))
-if "child" in host:
+if "spawned" in host:
     import celeriac_spawned
 
     celeriac_spawned.main(host)

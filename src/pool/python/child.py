@@ -58,7 +58,7 @@ def live(host, worker, number, slots, jobs, results):
         sigprotection=False,
     )
     process = ForkProcess(target=pool_worker, daemon=True)
-    process.name = f"ForkPoolWorker-{number}"
+    process.name = f"{'Spawn' if host.get('spawned') else 'Fork'}PoolWorker-{number}"
     process.index = slots.take()
     reset_signals()
     remember_custom_headers()

@@ -121,8 +121,9 @@ def serve(host, worker):
     import celeriac_spawned
     from celery import signals
 
-    spawn = getattr(worker, "pool_start_method", "fork") == "spawn"
-    roles = {b"fork": celeriac_spawned.begin if spawn else celeriac_child.live, b"clerk": celeriac_clerk.live}
+    roles = {b"fork": celeriac_child.live, b"clerk": celeriac_clerk.live}
+    if getattr(worker, "pool_start_method", "fork") == "spawn":
+        roles = {word: celeriac_spawned.begin(role) for word, role in ((b"fork", "child"), (b"clerk", "clerk"))}
     slots = Slots()
     # Whoever stops a worker by its process group or cgroup means main and the children.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):

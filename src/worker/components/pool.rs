@@ -67,6 +67,7 @@ impl Step<Worker> for Pool {
         let settings = PoolSettings {
             concurrency: cx.settings.concurrency,
             max_tasks_per_child: cx.settings.max_tasks_per_child,
+            method: cx.settings.start_method,
             up_timeout: cx.settings.life.up_timeout,
             ..PoolSettings::default()
         };
