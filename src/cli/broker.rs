@@ -102,6 +102,7 @@ fn serve(arguments: Arguments, setting: &Setting<'_>) -> Result<(), String> {
         file: None,
         colour: setting.colour(),
         zone: None,
+        format: None,
     };
     log::start(&log, "Broker").map_err(|error| format!("cannot log: {error}"))?;
     let settings = Settings {

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use env_logger::{Builder, Target};
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 use log::{LevelFilter, Record};
 
+use super::log_format::{Known, LineFormat};
 use crate::sys::clock;
 use crate::worker::CRITICAL;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub colour: bool,
     /// The time zone of the lines, as `TZ` names it; without one that of this process.
     pub zone: Option<String>,
+    /// The form of a line; without one, Celery's.
+    pub format: Option<LineFormat>,
 }
 
 /// Starts logging in this process, whose name appears in every line: `MainProcess`, `ForkPoolWorker-3`.
@@ -88,8 +91,18 @@ pub fn start(settings: &Settings, process: &str) -> io::Result<()> {
     }
     let process = process.to_owned();
     let zone = zone(settings.zone.as_deref());
+    let format = settings.format.clone();
     builder.format(move |buffer, record| {
-        writeln!(buffer, "{}", line(record, &process, now_in(&zone), colour))
+        let text = match &format {
+            Some(format) => format.line(&Known {
+                level: name(record),
+                process: &process,
+                at: &clock_in(&zone),
+                record,
+            }),
+            None => text(record, &process, now_in(&zone)),
+        };
+        writeln!(buffer, "{}", line(record, text, colour))
     });
     builder.try_init().map_err(io::Error::other)
 }
@@ -103,6 +116,11 @@ fn now_in(zone: &TimeZone) -> DateTime {
     zone.to_datetime(Timestamp::try_from(clock::wall()).unwrap_or_default())
 }
 
+fn clock_in(zone: &TimeZone) -> ZonedDateTime {
+    let now = Timestamp::try_from(clock::wall()).unwrap_or_default();
+    now.to_zoned_datetime(zone.clone())
+}
+
 /// A time zone by a name such as `Europe/Berlin`, or by a rule such as `CET-1CEST,M3.5.0,M10.5.0/3`.
 fn zone(name: Option<&str>) -> TimeZone {
     let named = name.map(|name| name.trim_start_matches(':'));
@@ -112,13 +130,17 @@ fn zone(name: Option<&str>) -> TimeZone {
 }
 
 /// One record as Celery prints it.
-fn line(record: &Record<'_>, process: &str, at: DateTime, colour: bool) -> String {
-    let text = format!(
+fn text(record: &Record<'_>, process: &str, at: DateTime) -> String {
+    format!(
         "[{}: {}/{process}] {}",
         at.strftime("%Y-%m-%d %H:%M:%S,%3f"),
         name(record),
         record.args()
-    );
+    )
+}
+
+/// A line in the colour of its level.
+fn line(record: &Record<'_>, text: String, colour: bool) -> String {
     let code = match name(record) {
         _ if !colour => return text,
         "DEBUG" => 34,
@@ -207,7 +229,7 @@ mod tests {
             .target(target)
             .args(format_args!("ready."))
             .build();
-        line(&record, "MainProcess", at, colour)
+        line(&record, text(&record, "MainProcess", at), colour)
     }
 
     #[test]

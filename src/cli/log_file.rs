@@ -29,6 +29,7 @@ impl LogFile {
             file,
             colour,
             zone: None,
+            format: None,
         })
     }
 }

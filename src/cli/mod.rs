@@ -17,6 +17,7 @@ mod events;
 mod health;
 pub mod log;
 mod log_file;
+mod log_format;
 mod monitoring;
 mod old_names;
 mod own;

@@ -12,7 +12,8 @@ use crate::message::record::Verdict;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 16] = [
+    "--hook-timeout",
     "--max-worker-lost",
     "--max-memory-kill",
     "--grace",
@@ -40,6 +41,10 @@ pub(super) struct Own {
     /// Kill a child that uses more KiB of memory in the middle of its task
     #[arg(long, value_name = "KIB")]
     max_memory_kill: Option<u64>,
+
+    /// Seconds that a hook or a receiver of a signal may take in the process that calls them for main: 30 by default
+    #[arg(long, value_name = "SECONDS")]
+    hook_timeout: Option<f64>,
 
     /// Seconds that a warm shutdown leaves to running tasks, and then is a cold one: for ever by default
     #[arg(
@@ -205,6 +210,7 @@ impl Own {
             life.max_memory_kill = Some(kib.saturating_mul(1024)).filter(|octets| *octets > 0);
         }
         let seconds = |given: Option<f64>| Duration::try_from_secs_f64(given?).ok();
+        life.hook_timeout = seconds(self.hook_timeout).unwrap_or(life.hook_timeout);
         life.grace = seconds(self.grace).unwrap_or(life.grace);
         let patience = seconds(self.soft_shutdown_timeout);
         life.soft_shutdown_timeout = patience.unwrap_or(life.soft_shutdown_timeout);

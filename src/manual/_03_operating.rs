@@ -128,6 +128,7 @@
 //!
 //! | option | what it is for |
 //! |---|---|
+//! | `--hook-timeout SECONDS` | how long a hook or a receiver that main has called for it in a Python app (`on_failure` after a time limit, `task_received`, a command of remote control) may take: 30. Then the process they run in is killed and replaced, and the log says what was given up |
 //! | `--consumer-timeout SECONDS` | what the broker's `consumer_timeout` is, if not half an hour: messages that wait here are handed back before; 0 if it has none |
 //! | `--long-tasks QUEUES` | queues whose tasks may run longer than that: they are consumed on a channel of their own, which may be closed without the messages of other queues coming again. They have one message for each child, the others what is left of `4 N`, but no less than `N` |
 //! | `--ask-after-silence SECONDS` | how long nothing may come before the worker asks whether there is something; 60, and 0 for never |

@@ -4,6 +4,7 @@
 //! whose code raises, costs the task its late result, never the worker its place.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::Worker;
 use super::acks::Acks;
@@ -41,6 +42,14 @@ pub(super) struct Books {
 }
 
 impl Books {
+    /// None yet. A clerk may take as long as `patience` for one note.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            clerk: Clerk::new(patience),
+            ..Self::default()
+        }
+    }
+
     /// Has the clerk see to the end of a request; `waits` is to be settled by its answer.
     pub(super) fn report(&mut self, request: &Request, ending: &Ending<'_>, waits: Option<Key>) {
         let about = match ending {
@@ -235,6 +244,9 @@ impl Worker {
                     watch(&mut books.files, hub, replies, Interest::READ);
                 }
                 ClerkEvent::Gone => unwatch(&mut books.files, hub),
+                ClerkEvent::Again { reason } => {
+                    log::warn!("clerk: {reason}; another is told what it was at");
+                }
                 ClerkEvent::Answered(reply) => {
                     let asker = books.asking.remove(&reply.note);
                     let message = books.decoding.remove(&reply.note);
@@ -252,7 +264,9 @@ impl Worker {
                      task_received, task_rejected and heartbeat_sent were left out"
                 ),
                 ClerkEvent::Failed { note, reason } => {
-                    log::error!("clerk: {reason}: what it was told last is not seen to");
+                    log::error!(
+                        "clerk: {reason}; what it was at is given up: a hook, or a result that is not stored"
+                    );
                     let asker = books.asking.remove(&note);
                     if let Some(message) = books.decoding.remove(&note) {
                         self.decoded(message, None, hub);

@@ -62,10 +62,11 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(backend: ResultBackend) -> Self {
+    /// `patience` is how long a hook of a Python app may take.
+    pub(super) fn new(backend: ResultBackend, patience: Duration) -> Self {
         Self {
             backend,
-            books: (backend == ResultBackend::App).then(Books::default),
+            books: (backend == ResultBackend::App).then(|| Books::new(patience)),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::amqp::table::TableBuf;
 use crate::link::{self, BrokerUrl};
 use crate::message::task::Accept;
 use crate::pool::StartMethod;
-use crate::pool::python::Host;
+use crate::pool::python::{Host, clerk};
 use crate::sys::signal::Signal;
 
 /// The settings of one worker, resolved: command line, environment and app have been consulted.
@@ -187,6 +187,8 @@ pub struct LifeSettings {
     pub state_db: Option<PathBuf>,
     /// What a file of Celery's at that place holds, to be taken over.
     pub shelve: Option<Shelve>,
+    /// How long a Python app's clerk may take for one thing (`--hook-timeout`).
+    pub hook_timeout: Duration,
     /// How long a cold shutdown waits for running tasks (`worker_soft_shutdown_timeout`); zero: not at all.
     pub soft_shutdown_timeout: Duration,
     /// How long a warm shutdown waits for running tasks (`--grace`); zero: as long as they take.
@@ -209,6 +211,7 @@ impl Default for LifeSettings {
             revoke_expires: revoked::REVOKE_EXPIRES,
             state_db: None,
             shelve: None,
+            hook_timeout: clerk::PATIENCE,
             soft_shutdown_timeout: Duration::ZERO,
             grace: Duration::ZERO,
             refusals: RefusalPolicy::default(),

@@ -121,7 +121,7 @@ impl Tasks {
             closing: false,
             unregistered: TaskOptions::default(),
             typical_record: 1024,
-            reporter: Reporter::new(settings.results),
+            reporter: Reporter::new(settings.results, settings.life.hook_timeout),
             tells_of_received: settings.listeners.contains("task_received"),
             tells_of_rejected: settings.listeners.contains("task_rejected"),
             recall: Recall::default(),

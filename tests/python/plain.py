@@ -206,6 +206,18 @@ def killed_late():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Stuck(Task):
+    abstract = True
+
+    def on_failure(self, exc, task_id, args, kwargs, einfo):
+        time.sleep(600)
+
+
+@app.task(base=Stuck, time_limit=0.3)
+def stuck_in_a_hook():
+    time.sleep(20)
+
+
 @app.task
 def leave(status):
     sys.exit(status)

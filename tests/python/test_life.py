@@ -172,6 +172,19 @@ def test_what_is_printed_and_logged_is_in_celerys_format(start):
     assert f"INFO/ForkPoolWorker-1] Task plain.talk[{task_id}] succeeded in" in worker.log
 
 
+def test_a_hook_that_hangs_costs_a_clerk_and_nothing_else(start):
+    """Issue 3, "What to build" 4: it is logged, and never hurts main."""
+    worker = start("--hook-timeout", "0.5")
+    told = worker.client(
+        "one, other = stuck_in_a_hook.delay(), killed.delay(); plain = add.delay(1, 2).get(timeout=20)\n"
+        "print(plain, [repr(r.get(timeout=20, propagate=False)).partition('(')[0] for r in (one, other)])")
+    assert told == "3 ['TimeLimitExceeded', 'WorkerLostError']"
+    worker.wait_log("WARNING/MainProcess] clerk: it took too long; another is told what it was at")
+    worker.wait_log("ERROR/MainProcess] clerk: it took too long; what it was at is given up")
+    assert worker.client("print(add.delay(1, 2).get(timeout=20))") == "3"
+    assert worker.stop() == 0
+
+
 RAW = """
 from kombu import Queue
 def send(body, headers, serializer="json", **options):
@@ -293,7 +306,7 @@ def test_check_says_what_would_act_differently():
     assert odd.returncode == 1
     for text in (
         "Strategy of its own", "send_events = False", "bootstep odd.Step", "worker_autoscaler", "option shout",
-        "worker_eta_task_limit (10)", "worker_log_format", "event_exchange ('mine')", "quorum queue",
+        "event_exchange ('mine')", "quorum queue",
         "broker_transport_options",
     ):
         assert text in odd.stdout, odd.stdout

@@ -17,12 +17,13 @@ use std::process::{Command, ExitCode};
 
 use super::daemon::{self, Daemon};
 use super::log::{self, Level};
+use super::log_format::LineFormat;
 use super::own::Own;
 use super::pidfile;
 use super::program::Program;
 use super::{FAILURE, environment};
 use crate::app::App;
-use crate::pool::python::{self, Host, Report, StartError};
+use crate::pool::python::{self, Host, LogReport, Report, StartError};
 use crate::pool::zygote::Zygote;
 use crate::sys::process::Exit;
 use crate::worker::{self, Settings, node_name};
@@ -199,20 +200,38 @@ fn serve(started: Started, program: Program, own: &Own) -> ExitCode {
     }
 }
 
-/// Main's own log, in Celery's default format. What the app has set up otherwise is its children's.
+/// Celery's form of a line, which is the log's own.
+const CELERYS_FORMAT: &str = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s";
+
+/// Main's own log, as the app's is written.
 fn start_log(report: &Report) -> Result<(), String> {
-    let file = report.worker.logfile.as_ref().map(|pattern| {
+    let worker = report.worker.logfile.as_ref();
+    let expand = |pattern: &String| {
         node_name::expand_file(pattern, &report.node, 0)
-            .map(PathBuf::from)
             .map_err(|error| format!("log file: {error}"))
-    });
+    };
+    let file = match report.worker.custom_logging {
+        true => report.log.file.clone(),
+        false => worker.map(expand).transpose()?,
+    };
+    let utc = report.log.utc.then(|| "UTC".to_owned());
     let settings = log::Settings {
-        level: level(report.worker.loglevel),
-        file: file.transpose()?,
-        colour: report.colour,
-        zone: report.zone.clone(),
+        level: level(report.log.level.or(report.worker.loglevel)),
+        file: file.map(PathBuf::from),
+        colour: report.colour && !report.worker.custom_logging,
+        zone: utc.or_else(|| report.zone.clone()),
+        format: line_format(&report.log),
     };
     log::start(&settings, "MainProcess").map_err(|error| format!("cannot log: {error}"))
+}
+
+/// The form of a line, where that is not Celery's.
+fn line_format(log: &LogReport) -> Option<LineFormat> {
+    let format = log.format.as_deref()?;
+    if format == CELERYS_FORMAT && log.datefmt.is_none() {
+        return None;
+    }
+    LineFormat::parse(format, log.datefmt.as_deref())
 }
 
 /// Python's numbers for log levels.

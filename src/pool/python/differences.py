@@ -3,6 +3,13 @@
 They are logged at the start, and printed by `celeriac -A proj check`.
 """
 
+import logging
+
+from celery.utils.log import ColorFormatter
+
+#: Formatters that add nothing to their format.
+PLAIN_FORMATTERS = logging.Formatter.format, ColorFormatter.format
+
 #: Settings that nobody here looks at, and what follows from that. Those at their default are not mentioned.
 UNUSED = {
     "broker_heartbeat_checkrate": "heartbeats are looked after three times in each",
@@ -24,10 +31,7 @@ UNUSED = {
     "worker_consumer": "the consumer is celeriac's",
     "worker_enable_prefetch_count_reduction": "after a lost connection the prefetch count is what it was",
     "worker_enable_soft_shutdown_on_idle": "a worker without tasks has nothing to wait for",
-    "worker_eta_task_limit": "any number of tasks may wait for their time",
-    "worker_log_color": "main colours its own log where Celery would without it",
-    "worker_log_datefmt": "main's own lines have Celery's default form; those of children have yours",
-    "worker_log_format": "main's own lines have Celery's default form; those of children have yours",
+    "worker_disable_prefetch": "only with Redis as the broker, as in Celery",
     "worker_lost_wait": "a lost child is noticed at once",
     "worker_pool_putlocks": "jobs wait in main until a child is free",
     "worker_timer": "main has a timer of its own",
@@ -44,9 +48,7 @@ def of(worker):
     for option in app.user_options.get("worker", ()):
         yield f"option {getattr(option, 'name', option)} of the worker is accepted, and given to no bootstep"
     yield from about_settings(app)
-    if worker._custom_logging:
-        yield ("logging is set up by a receiver of setup_logging: it is that of children and the clerk; main writes "
-               "Celery's default form to stderr or --logfile")
+    yield from about_logging(worker)
     for queue in app.amqp.queues.consume_from.values():
         arguments = queue.queue_arguments or {}
         if queue.no_ack:
@@ -54,6 +56,25 @@ def of(worker):
         if arguments.get("x-queue-type") == "quorum":
             yield (f"queue {queue.name} is a quorum queue: tasks with an ETA that Celery's client leaves to the broker "
                    "(native delayed delivery) need one Celery worker that binds it to celery_delayed_delivery")
+
+
+def log_handler():
+    """The root logger's first handler that writes to a file or a terminal."""
+    handlers = logging.getLogger().handlers
+    return next((one for one in handlers if isinstance(one, logging.StreamHandler)), None)
+
+
+def about_logging(worker):
+    handler = log_handler()
+    formatter = getattr(handler, "formatter", None) or logging.Formatter()
+    if worker._custom_logging:
+        yield ("logging is set up by a receiver of setup_logging: it is that of children and the clerk; main writes its own "
+               f"lines to {getattr(handler, 'baseFilename', 'stderr')}, and to no other handler")
+    name = type(formatter).__name__
+    if type(formatter._style) is not logging.PercentStyle:
+        yield f"the log's formatter {name} is not of the style %(...)s: main's own lines have Celery's form"
+    elif type(formatter).format not in PLAIN_FORMATTERS:
+        yield f"the log's formatter {name} does more than its format says: main's own lines have the format alone"
 
 
 def about_tasks(app):

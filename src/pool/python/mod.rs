@@ -29,7 +29,8 @@ use serde::Serialize;
 
 pub use interpreter::find as find_interpreter;
 pub use report::{
-    Binding, Broker, Exchange, Queue, Report, Results, Settings, TaskReport, Version, WorkerReport,
+    Binding, Broker, Exchange, LogReport, Queue, Report, Results, Settings, TaskReport, Version,
+    WorkerReport,
 };
 
 use super::zygote::Zygote;

@@ -1,12 +1,14 @@
 """What main must know of the app: one JSON object, of plain values only."""
 
 import json
+import logging
 import os
-
-import celeriac_differences
 import pickle
 import sys
+import time
 import zlib
+
+import celeriac_differences
 
 #: Settings that main consults.
 SETTINGS = """
@@ -24,7 +26,7 @@ SETTINGS = """
     worker_cancel_long_running_tasks_on_connection_loss worker_deduplicate_successful_tasks
     worker_detect_quorum_queues worker_disable_prefetch worker_disable_rate_limits
     worker_enable_prefetch_count_reduction worker_enable_remote_control worker_enable_soft_shutdown_on_idle
-    worker_soft_shutdown_timeout worker_eta_task_limit worker_log_format worker_log_datefmt worker_log_color
+    worker_soft_shutdown_timeout worker_eta_task_limit
     worker_pool_restarts worker_proc_alive_timeout
 """.split()
 
@@ -71,6 +73,7 @@ def of(worker):
         "node": worker.hostname,
         "banner": worker.banner,
         "directory": os.getcwd(),
+        "log": log(worker),
         "colour": bool(app.log.supports_color(False if worker.no_color else None, worker.logfile)),
         "pool": getattr(worker.pool_cls, "__module__", str(worker.pool_cls)).rpartition(".")[2],
         "worker": {
@@ -140,6 +143,21 @@ def configuration(app, with_defaults):
     from kombu.utils.json import dumps
 
     return dumps(control.conf(SimpleNamespace(app=app), with_defaults=with_defaults))
+
+
+def log(worker):
+    """How the log is written, for main to write its own lines alike: as the root logger's first handler does."""
+    handler = celeriac_differences.log_handler()
+    formatter = getattr(handler, "formatter", None)
+    style = getattr(formatter, "_style", None)
+    known = {"level": None, "file": None, "format": None, "datefmt": None, "utc": False}
+    if type(style) is logging.PercentStyle:
+        known.update(
+            format=formatter._fmt, datefmt=formatter.datefmt,
+            utc=getattr(formatter.converter, "__func__", formatter.converter) is time.gmtime)
+    if worker._custom_logging:  # else both are Celery's, and among the worker's arguments
+        known.update(level=logging.getLogger("celery").getEffectiveLevel(), file=getattr(handler, "baseFilename", None))
+    return known
 
 
 def accept(app):

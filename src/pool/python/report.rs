@@ -19,6 +19,8 @@ pub struct Report {
     pub banner: Option<String>,
     /// The directory it works in, after `--workdir`.
     pub directory: String,
+    /// How the log is written.
+    pub log: LogReport,
     /// Whether lines of the log are coloured.
     pub colour: bool,
     /// The name of the pool: `prefork`, `solo`, `threads`, ...
@@ -66,6 +68,21 @@ pub struct Version {
     pub version: String,
     /// `5.7.0 (collider)`
     pub banner: String,
+}
+
+/// How the app writes its log.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct LogReport {
+    /// Its level, as Python's number, if the app has set it itself.
+    pub level: Option<f64>,
+    /// Its file, if the app has set it up itself.
+    pub file: Option<String>,
+    /// The format of a line, `%(message)s` and the like.
+    pub format: Option<String>,
+    /// That of its date.
+    pub datefmt: Option<String>,
+    /// Its times are UTC.
+    pub utc: bool,
 }
 
 /// The worker's arguments.

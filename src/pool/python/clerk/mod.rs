@@ -5,7 +5,7 @@
 //! place, told by notes, which it answers one by one and in order.
 //!
 //! It is made by the [`zygote`](super::super::zygote), like a child. What a note sets off is the app's code: it may
-//! raise, which the clerk logs, or hang, and then the clerk is killed after [`PATIENCE`] and replaced. Main never
+//! raise, which the clerk logs, or hang, and then the clerk is killed ([`PATIENCE`]) and replaced. Main never
 //! waits for it: it goes on with other things until the answer is there ([`ClerkEvent`]).
 //!
 //! Exactly one event comes for each note that was taken in. What a result depends on always is, and is told to a
@@ -31,7 +31,7 @@ use crate::sys::process::Pid;
 use crate::sys::signal::{self, Signal};
 use crate::util::backoff::Backoff;
 
-/// How long a clerk may take for one note.
+/// How long a clerk may take for one note, unless the owner says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long after the start of a clerk the next may be started: the first time, and at most.
@@ -50,6 +50,8 @@ pub struct Clerk {
     start_at: Option<Instant>,
     /// When the clerk must have answered the oldest note.
     deadline: Option<Instant>,
+    /// How long it may take for one note.
+    patience: Duration,
     events: VecDeque<ClerkEvent>,
 }
 
@@ -71,6 +73,11 @@ pub enum ClerkEvent {
     Started(SharedFd, SharedFd),
     /// It is gone: watch its files no longer.
     Gone,
+    /// It was at a note when it ended, and the next clerk is told that again.
+    Again {
+        /// How it ended.
+        reason: &'static str,
+    },
     /// A note was seen to; it has the number from [`Clerk::tell`].
     Answered(Reply),
     /// A note was not seen to, or not to the end.
@@ -85,14 +92,15 @@ pub enum ClerkEvent {
 }
 
 impl Clerk {
-    /// No process yet.
-    pub fn new() -> Self {
+    /// No process yet. One may take as long as `patience` for a note, and is then replaced.
+    pub fn new(patience: Duration) -> Self {
         Self {
             life: None,
             notes: Notes::default(),
             pauses: Backoff::new(PAUSES.0, PAUSES.0, PAUSES.1),
             start_at: None,
             deadline: None,
+            patience,
             events: VecDeque::new(),
         }
     }
@@ -124,7 +132,7 @@ impl Clerk {
         let (notes, replies) = (life.notes.clone(), life.replies.clone());
         self.events.push_back(ClerkEvent::Started(notes, replies));
         self.life = Some(life);
-        self.deadline = Some(now + PATIENCE);
+        self.deadline = Some(now + self.patience);
         self.write();
         Ok(())
     }
@@ -154,7 +162,7 @@ impl Clerk {
             return Some(number);
         }
         if self.notes.is_empty() {
-            self.deadline = Some(now + PATIENCE);
+            self.deadline = Some(now + self.patience);
         }
         let taken = self.notes.push(number, weight, record);
         self.write();
@@ -280,7 +288,7 @@ impl Clerk {
                 return false;
             }
             self.pauses.reset();
-            self.deadline = Some(now + PATIENCE);
+            self.deadline = Some(now + self.patience);
             self.events.push_back(ClerkEvent::Answered(reply));
             let dropped = self.notes.take_dropped();
             if dropped > 0 {
@@ -294,15 +302,19 @@ impl Clerk {
     fn lose(&mut self, reason: &'static str) {
         let reached = self.life.take().is_some_and(|life| life.pid.is_some());
         self.events.push_back(ClerkEvent::Gone);
-        if let Some(note) = self.notes.lost(reached) {
-            self.events.push_back(ClerkEvent::Failed { note, reason });
+        match self.notes.lost(reached) {
+            Some(note) => self.events.push_back(ClerkEvent::Failed { note, reason }),
+            None if reached && !self.notes.is_empty() => {
+                self.events.push_back(ClerkEvent::Again { reason });
+            }
+            None => {}
         }
     }
 }
 
 impl Default for Clerk {
     fn default() -> Self {
-        Self::new()
+        Self::new(PATIENCE)
     }
 }
 

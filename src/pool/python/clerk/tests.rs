@@ -96,7 +96,10 @@ fn ends(clerk: &mut Clerk) -> Vec<(u64, bool)> {
                 Some((reply.note, true))
             }
             ClerkEvent::Failed { note, .. } => Some((note, false)),
-            ClerkEvent::Started(..) | ClerkEvent::Gone | ClerkEvent::Dropped(_) => None,
+            ClerkEvent::Started(..)
+            | ClerkEvent::Gone
+            | ClerkEvent::Again { .. }
+            | ClerkEvent::Dropped(_) => None,
         })
         .collect()
 }
@@ -109,7 +112,7 @@ fn tell(clerk: &mut Clerk, now: Instant) -> u64 {
 
 #[test]
 fn notes_are_answered_in_order() {
-    let (mut fake, mut clerk) = (Fake::new(), Clerk::new());
+    let (mut fake, mut clerk) = (Fake::new(), Clerk::default());
     assert!(
         !clerk.is_wanted(fake.now) && clerk.is_idle(),
         "there is nothing to tell"
@@ -131,7 +134,7 @@ fn notes_are_answered_in_order() {
 
 #[test]
 fn nothing_spins_while_there_is_no_zygote() {
-    let (fake, mut clerk) = (Fake::new(), Clerk::new());
+    let (fake, mut clerk) = (Fake::new(), Clerk::default());
     tell(&mut clerk, fake.now);
     assert_eq!(
         clerk.deadline(false),
@@ -146,7 +149,7 @@ fn nothing_spins_while_there_is_no_zygote() {
 
 #[test]
 fn one_that_was_never_up_has_taken_no_note_along_and_is_replaced_ever_more_slowly() {
-    let (mut fake, mut clerk) = (Fake::new(), Clerk::new());
+    let (mut fake, mut clerk) = (Fake::new(), Clerk::default());
     let note = tell(&mut clerk, fake.now);
     let mut pauses = Vec::new();
     for _ in 0..5 {
@@ -180,7 +183,7 @@ fn one_that_was_never_up_has_taken_no_note_along_and_is_replaced_ever_more_slowl
 
 #[test]
 fn a_result_outlives_one_clerk_and_not_two() {
-    let (mut fake, mut clerk) = (Fake::new(), Clerk::new());
+    let (mut fake, mut clerk) = (Fake::new(), Clerk::default());
     let (first, second) = (tell(&mut clerk, fake.now), tell(&mut clerk, fake.now));
     for expected in [&[][..], &[(first, false)]] {
         fake.now += 60 * SECOND;
@@ -201,7 +204,7 @@ fn a_result_outlives_one_clerk_and_not_two() {
 
 #[test]
 fn one_that_takes_too_long_is_given_up() {
-    let (mut fake, mut clerk) = (Fake::new(), Clerk::new());
+    let (mut fake, mut clerk) = (Fake::new(), Clerk::default());
     let note = clerk
         .tell(About::Received, Weight::Passing, b"job", fake.now)
         .unwrap();
@@ -220,7 +223,7 @@ fn one_that_takes_too_long_is_given_up() {
 #[test]
 fn an_answer_to_what_was_not_asked_ends_it() {
     for answered in [1, 7] {
-        let (mut fake, mut clerk) = (Fake::new(), Clerk::new());
+        let (mut fake, mut clerk) = (Fake::new(), Clerk::default());
         tell(&mut clerk, fake.now);
         tell(&mut clerk, fake.now);
         let mut peer = fake.start(&mut clerk);
@@ -235,7 +238,7 @@ fn an_answer_to_what_was_not_asked_ends_it() {
 
 #[test]
 fn a_slow_clerk_costs_signals_and_says_so() {
-    let (mut fake, mut clerk) = (Fake::new(), Clerk::new());
+    let (mut fake, mut clerk) = (Fake::new(), Clerk::default());
     let job = vec![0; notes::PASSING_LIMIT / 8];
     let taken: Vec<u64> = (0..20)
         .filter_map(|_| clerk.tell(About::Received, Weight::Passing, &job, fake.now))
