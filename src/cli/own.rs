@@ -12,7 +12,7 @@ use crate::message::record::Verdict;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 17] = [
     "--hook-timeout",
     "--max-worker-lost",
     "--max-memory-kill",
@@ -22,6 +22,7 @@ pub(super) const NAMES: [&str; 16] = [
     "--discard",
     "--hand-back",
     "--on-connection-loss",
+    "--on-redelivery",
     "--exit-on-broker-loss",
     "--consumer-timeout",
     "--long-tasks",
@@ -74,6 +75,11 @@ pub(super) struct Own {
     /// What becomes of running tasks that are acknowledged late when the connection is lost: they go on, or are cancelled
     #[arg(long, value_name = "WHAT")]
     on_connection_loss: Option<OnLoss>,
+
+    /// What becomes of a message that is delivered again while its task runs here, or after it has ended here: it is
+    /// recognised, and settled by that, or its task is run again, as Celery does
+    #[arg(long, value_name = "WHAT")]
+    on_redelivery: Option<OnRedelivery>,
 
     /// End, with status 1, after so many seconds without a broker
     #[arg(long, value_name = "SECONDS")]
@@ -128,6 +134,15 @@ enum OnLoss {
     Keep,
     /// They are taken from their children.
     Cancel,
+}
+
+/// What a second delivery means for a task that is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnRedelivery {
+    /// It is not run twice.
+    Recognise,
+    /// It is.
+    Run,
 }
 
 fn failover(name: &str) -> Result<Failover, String> {
@@ -209,6 +224,7 @@ impl Own {
         if let Some(kib) = self.max_memory_kill {
             life.max_memory_kill = Some(kib.saturating_mul(1024)).filter(|octets| *octets > 0);
         }
+        life.runs_again = self.on_redelivery == Some(OnRedelivery::Run);
         let seconds = |given: Option<f64>| Duration::try_from_secs_f64(given?).ok();
         life.hook_timeout = seconds(self.hook_timeout).unwrap_or(life.hook_timeout);
         life.grace = seconds(self.grace).unwrap_or(life.grace);
@@ -260,6 +276,7 @@ mod tests {
             (Some(7), Some(2 << 20))
         );
         assert_eq!(life.refusals, RefusalPolicy::default());
+        assert!(!life.runs_again && read("--on-redelivery run").unwrap().runs_again);
         assert_eq!(read("--max-worker-lost 0").unwrap().max_worker_lost, None);
         let life = read("--grace 2.5 --soft-shutdown-timeout 3").unwrap();
         let patience = (life.grace, life.soft_shutdown_timeout);

@@ -361,7 +361,52 @@ fn is_permanent(reason: &Loss) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::sys::clock;
+
+    fn life() -> Life {
+        let settings = Settings::new(vec![BrokerUrl::default()], "test");
+        Life::new(settings, 1, clock::now())
+    }
+
+    /// An address where somebody listens, or nobody does any more.
+    fn address(ip: &str) -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((ip, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
+
+    /// T22: a name has three addresses, and a broker is behind the last: it is found without a word about the others.
+    #[test]
+    fn t22_every_address_of_a_name_is_tried() {
+        let (_, gone) = address("127.0.0.1");
+        let (_, other) = address("127.0.0.2");
+        let (listener, live) = address("127.0.0.1");
+        let mut life = life();
+        life.dial(vec![gone, other, live].into_iter(), None);
+        let deadline = clock::now() + Duration::from_secs(10);
+        while !life.dial_answered() {
+            assert!(clock::now() < deadline && life.notices.is_empty());
+        }
+        listener.accept().expect("a connection");
+    }
+
+    /// T22: a try that comes to nothing is one line in the log, however many addresses there were.
+    #[test]
+    fn t22_a_name_without_a_broker_is_one_failure() {
+        let (_, gone) = address("127.0.0.1");
+        let (_, other) = address("127.0.0.2");
+        let mut life = life();
+        life.dial(vec![gone, other].into_iter(), None);
+        let deadline = clock::now() + Duration::from_secs(10);
+        while life.notices.is_empty() {
+            assert!(clock::now() < deadline && !life.dial_answered());
+        }
+        assert_eq!(life.notices.len(), 1);
+        assert!(matches!(life.phase, Phase::Pause { .. }));
+    }
 
     #[test]
     fn t22_an_address_has_a_second_while_others_wait() {

@@ -133,6 +133,7 @@
 //! | `--long-tasks QUEUES` | queues whose tasks may run longer than that: they are consumed on a channel of their own, which may be closed without the messages of other queues coming again. They have one message for each child, the others what is left of `4 N`, but no less than `N` |
 //! | `--ask-after-silence SECONDS` | how long nothing may come before the worker asks whether there is something; 60, and 0 for never |
 //! | `--on-connection-loss cancel` | late tasks that run are taken from their children, since another worker will run them |
+//! | `--on-redelivery run` | a message that is delivered again while its task runs here, or after it has ended here, runs again, as in Celery |
 //! | `--exit-on-broker-loss SECONDS` | the worker ends with status 1 after so long without a broker |
 //! | `--failover ORDER` | `round-robin`, `shuffle`, or `priority` |
 //!

@@ -62,7 +62,8 @@ impl Tasks {
                 return None;
             }
         };
-        if delivery.redelivered && self.recognises(&task, delivery, acks, now) {
+        let known = delivery.redelivered && !self.life.runs_again;
+        if known && self.recognises(&task, delivery, acks, now) {
             return None;
         }
         let Some(options) = self.registry.options(&task.name) else {

@@ -42,6 +42,24 @@ fn t2_1_a_running_task_is_not_run_again_beside_itself() {
     assert_eq!(world.settled[&1], ["ack"]);
 }
 
+/// T2.1: who wants it as in Celery has it so: the copy runs beside the first, and it alone is acknowledged.
+#[test]
+fn t2_1_a_running_task_may_be_run_again_beside_itself() {
+    let mut world = World::new();
+    world.tasks.life.runs_again = true;
+    world.deliver("late", None, None, false);
+    world.assign(0);
+    world.reconnect();
+    assert_eq!(world.waiting.len(), 1, "it is a message as any other");
+    world.finish(0, 0);
+    world.confirm();
+    assert!(world.settled.is_empty(), "the first has no tag any more");
+    world.assign(0);
+    world.finish(0, 0);
+    world.confirm();
+    assert_eq!(world.settled[&1], ["ack"]);
+}
+
 /// T7.1: an outcome that the broker has not heard of is kept for the redelivery, and no longer.
 #[test]
 fn t7_1_what_ended_while_there_was_no_connection_is_settled_when_it_comes_again() {

@@ -195,6 +195,9 @@ pub struct LifeSettings {
     pub grace: Duration,
     /// What becomes of messages that cannot be run (`--dead-letter`, `--discard`, `--hand-back`).
     pub refusals: RefusalPolicy,
+    /// A message that is delivered again while its task runs here, or after it has ended here, runs again, as in Celery
+    /// (`--on-redelivery run`).
+    pub runs_again: bool,
     /// Rate limits are not kept (`worker_disable_rate_limits`).
     pub disable_rate_limits: bool,
 }
@@ -215,6 +218,7 @@ impl Default for LifeSettings {
             soft_shutdown_timeout: Duration::ZERO,
             grace: Duration::ZERO,
             refusals: RefusalPolicy::default(),
+            runs_again: false,
             disable_rate_limits: false,
         }
     }

@@ -166,17 +166,6 @@ def test_t21_a_broker_without_memory_stops_no_task(make_worker, fragile: RabbitM
         fragile.control("set_vm_memory_high_watermark", "0.4")
 
 
-def test_t22_a_list_of_two_nodes(make_worker, broker: RabbitMQ, fragile: RabbitMQ, client: Client, queue: str) -> None:
-    """T22: a node is stopped; the other serves at once, with a line for the loss and none for each attempt."""
-    worker = make_worker(f"{fragile.url};{broker.url}")
-    fragile.stop()
-    worker.wait_log(LOST)
-    worker.wait_log(rf"Connected to amqp://guest:\*\*@127\.0\.0\.1:{broker.port}//")
-    assert client.call("demo.add", 2, 3) == 5
-    assert len(re.findall(LOST, worker.log)) == 1
-    assert "Cannot connect" not in worker.log
-
-
 @pytest.mark.celeriac("Celery needs global limits to be refused first")
 def test_t10_1_a_quorum_queue(app_worker, fragile: RabbitMQ, there: Client, queue: str) -> None:
     """T10.1: start, consume, ETA, a larger pool and remote control, without 540; T10.2: the window grows with the pool."""
