@@ -47,6 +47,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             stopped,
         ),
         Cell::new("t11_4_heartbeats_go_on_while_the_worker_leaves", leaving),
+        Cell::new("t11_4_heartbeats_go_on_until_it_begins_anew", anew),
         Cell::new("t21_a_blocked_publisher_stops_no_task", blocked),
         Cell::new("t22_three_brokers_restart_in_turn", rolling),
         Cell::new("t22_home_is_the_first_broker", home),
@@ -203,6 +204,20 @@ fn leaving() {
     scene.check();
 }
 
+/// HUP: the program is executed anew once the tasks that run have ended.
+fn anew() {
+    let mut scene = brisk(1).ready();
+    let running = scene.send("f.late", 4000);
+    scene.wait_begin(&running);
+    signal::kill(scene.pid(), Signal::SIGHUP).expect("it lives");
+    scene.wait_log("ready.", 2);
+    assert_eq!(scene.logged(LOST), 0, "four heartbeats, all kept");
+    scene.serves(PATIENCE);
+    scene.wait_settled();
+    scene.ran_once(&[running]);
+    scene.stop();
+}
+
 /// The broker is out of memory: it reads nothing from whoever publishes. Tasks come and are acknowledged, what they have
 /// to say waits; and who is told to leave leaves.
 fn blocked() {
@@ -231,7 +246,9 @@ fn blocked() {
         scene.wait_end(name, PATIENCE);
     }
     scene.wait_settled();
-    assert_eq!(scene.logged(LOST), 0, "heartbeats go on");
+    for lost in [LOST, "producer: Connection to"] {
+        assert_eq!(scene.logged(lost), 0, "heartbeats go on");
+    }
     scene.ran_once(&early);
     let since = Instant::now();
     scene.stop();
