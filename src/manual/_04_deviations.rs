@@ -95,7 +95,7 @@
 //! | a subscription that the broker has lost is never noticed | after a minute without a message the worker asks for the length of its queues, and subscribes again where messages do not come (`--ask-after-silence`); the same patience has an answer that does not come | "connected, and not consuming" |
 //! | the worker waits for a broker for ever | the same; `--exit-on-broker-loss SECONDS` ends it | supervisors restart elsewhere |
 //! | with a limit for each consumer (quorum queues, RabbitMQ 4) a changed window and held ETA tasks have no effect | consumers are replaced by fresh ones | a worker full of ETA tasks still takes others |
-//! | `broker_failover_strategy`: `round-robin`, `shuffle`, or a function | `round-robin`, `shuffle`, or `priority` (`--failover`), which goes back to the first after a loss; a function counts as `round-robin` | |
+//! | `broker_failover_strategy`: `round-robin`, `shuffle`, or a function | `round-robin`, `shuffle`, or `priority` (`--failover`), which goes back to the first after a loss; a function counts as `round-robin`, and the start says so | |
 //! | a consumer that the broker cancels restarts the connection | its queue is declared and consumed again | |
 //!
 //! # Shutdown

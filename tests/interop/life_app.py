@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_proc_alive_timeout=float(os.environ.get("LIFE_UP_TIMEOUT", 4)),
 )
+app.conf.update(json.loads(os.environ.get("LIFE_CONF", "{}")))
 if os.environ.get("LIFE_QUEUE_TYPE"):
     app.conf.update(
         task_default_queue_type=os.environ["LIFE_QUEUE_TYPE"],

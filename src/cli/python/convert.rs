@@ -130,8 +130,8 @@ fn life(report: &Report) -> Result<LifeSettings, String> {
 fn broker(settings: &report::Settings) -> BrokerSettings {
     let mut broker = BrokerSettings::default();
     let link = &mut broker.link;
-    if let Some(heartbeat) = settings.seconds("broker_heartbeat") {
-        link.heartbeat = heartbeat;
+    if settings.value("broker_heartbeat").is_some() {
+        link.heartbeat = settings.seconds("broker_heartbeat").unwrap_or_default(); // none for None, as in kombu
     }
     if let Some(timeout) = seconds(settings.number("broker_connection_timeout")) {
         link.connect_timeout = timeout;

@@ -98,6 +98,11 @@ def about_settings(app):
         if name in known and value not in (known[name], None):
             shown = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)  # values may be secret
             yield f"setting {name} ({shown}) is not used: {instead}"
+    order = app.conf.broker_failover_strategy
+    if order not in (None, "round-robin", "shuffle", "priority"):
+        shown = getattr(order, "__qualname__", None) or repr(order)
+        yield (f"setting broker_failover_strategy ({shown}) is not used: the URLs are tried in the order in which they are "
+               "listed, from the one after the one that was lost; --failover has other orders")
     accept = set(app.conf.accept_content or ())
     if accept and not accept & {"json", "application/json"}:
         yield "setting accept_content has no json: the worker's events and its answers to remote control are JSON"
