@@ -376,6 +376,7 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
         max_tasks_per_child: arguments.life.max_tasks_per_child.and_then(NonZeroU32::new),
         queues: arguments.queues.iter().map(Queue::named).collect(),
         declared: vec![],
+        eta_task_limit: None,
         start_method: StartMethod::Fork,
         accept: Accept::default(),
         host: None,

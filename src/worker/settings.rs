@@ -38,6 +38,8 @@ pub struct Settings {
     pub pool_restarts: bool,
     /// Messages taken ahead for each child (`worker_prefetch_multiplier`); 0 is no limit.
     pub prefetch_multiplier: u32,
+    /// How many messages there may be in hand while any of them waits for its time (`worker_eta_task_limit`).
+    pub eta_task_limit: Option<u16>,
     /// After how many tasks a child is replaced (`--max-tasks-per-child`).
     pub max_tasks_per_child: Option<NonZeroU32>,
     /// How children are made (`--pool-start-method`).
@@ -79,6 +81,7 @@ impl Settings {
             autoscale: None,
             pool_restarts: false,
             prefetch_multiplier: 4,
+            eta_task_limit: None,
             max_tasks_per_child: None,
             start_method: StartMethod::Fork,
             queues: vec![],

@@ -3,6 +3,8 @@
 Environment: `STORY_BROKER`, `STORY_BACKEND`, `STORY_FOLDER` (where tasks leave notes), `STORY_QUEUE`.
 """
 
+import json
+import logging.config
 import os
 import pathlib
 import signal
@@ -23,8 +25,17 @@ app.conf.update(
     task_send_sent_event=False,
     beat_schedule={"often": {"task": "plain.no_result", "schedule": 0.2, "args": ("beat",)}},
 )
-if os.environ.get("STORY_TLS"):
-    app.conf.broker_use_ssl = True
+app.conf.update(json.loads(os.environ.get("STORY_CONF", "{}")))
+if os.environ.get("STORY_LOGGING"):
+
+    @signals.setup_logging.connect
+    def own_logging(**_):
+        logging.config.dictConfig({
+            "version": 1, "disable_existing_loggers": False,
+            "formatters": {"own": {"format": "%(levelname)s own %(process)d %(message)s"}},
+            "handlers": {"file": {"class": "logging.FileHandler", "filename": os.environ["STORY_LOGGING"], "formatter": "own"}},
+            "root": {"level": "INFO", "handlers": ["file"]},
+        })
 serialization.register(  # one of the app's own
     "hexed", lambda value: serialization.dumps(value, "json")[2].encode().hex(),
     lambda text: serialization.loads(bytes.fromhex(text), "application/json", "utf-8"),

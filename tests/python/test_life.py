@@ -20,7 +20,10 @@ from harness import Process, celeriac_binary, wait_until
 class PythonWorker:
     """celeriac with the plain app, and a client of it."""
 
-    def __init__(self, broker, redis_url, folder: pathlib.Path, *options: str, app: str = "plain", **variables: str) -> None:
+    def __init__(
+        self, broker, redis_url, folder: pathlib.Path, *options: str, app: str = "plain", ready: pathlib.Path | None = None,
+        **variables: str,
+    ) -> None:
         self.folder = folder
         self.environment = story_environment(
             STORY_BROKER=broker.url, STORY_BACKEND=redis_url, STORY_FOLDER=str(folder),
@@ -32,7 +35,10 @@ class PythonWorker:
                 [*command, "-c", "1", *options], env=self.environment, cwd=HERE, stdout=log, stderr=log,
                 start_new_session=True)
         self.main = Process(self.popen.pid)
+        log, self.path = self.path, ready or self.path  # an app may write its log elsewhere
+        wait_until(lambda: self.path.exists() or not self.main.alive(), "the log", 30)
         self.wait_log("w@test ready.")
+        self.path = log
 
     @property
     def log(self) -> str:
@@ -313,7 +319,7 @@ def test_check_says_what_would_act_differently():
 
 
 def test_a_broker_behind_tls_is_refused():
-    for words, variables in ((["worker"], {"STORY_TLS": "yes"}), (["-b", "amqps://h", "worker"], {})):
+    for words, variables in ((["worker"], {"STORY_CONF": '{"broker_use_ssl": true}'}), (["-b", "amqps://h", "worker"], {})):
         refused = run("-A", "plain", *words, **variables)
         assert refused.returncode == 1 and "asks for TLS, which is not" in refused.stderr, refused
 

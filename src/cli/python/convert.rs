@@ -59,6 +59,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
             _ => worker.concurrency.map_or(1, |count| count as usize),
         },
         prefetch_multiplier: worker.prefetch_multiplier.map_or(4, |count| count as u32),
+        eta_task_limit: number(report, "worker_eta_task_limit"),
         max_tasks_per_child: worker
             .max_tasks_per_child
             .and_then(|count| NonZeroU32::new(count as u32)),
@@ -78,6 +79,12 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         life: life(report)?,
         broker: broker(&report.settings),
     })
+}
+
+/// A setting that is a positive number.
+fn number(report: &Report, name: &str) -> Option<u16> {
+    let number = report.settings.number(name);
+    number.map(|count| count as u16).filter(|count| *count > 0)
 }
 
 /// What it tells of itself.

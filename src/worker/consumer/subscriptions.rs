@@ -74,8 +74,10 @@ impl Subscriptions {
         let queues = settings.queues.iter().cloned();
         let (apart, together) = queues.partition(|queue| long.contains(&queue.name));
         let mut made = Self {
-            tasks: Subscription::new(together, 0),
-            long_tasks: Subscription::new(apart, 0).numbered_after(LONG_PLACES),
+            tasks: Subscription::new(together, 0).holding_at_most(settings.eta_task_limit),
+            long_tasks: Subscription::new(apart, 0)
+                .holding_at_most(settings.eta_task_limit)
+                .numbered_after(LONG_PLACES),
             control: Subscription::unacknowledged(vec![mailbox(&settings.node_name)]),
             gossip: Subscription::unacknowledged(vec![]),
             mingle: Subscription::unacknowledged(vec![]),

@@ -24,6 +24,8 @@ pub(super) struct Window {
     /// Where the limit is each consumer's own: messages that were held when the consumers began, and do not count
     /// against them.
     pub(super) let_off: usize,
+    /// Beyond this the window does not grow with messages that wait for their time (`worker_eta_task_limit`).
+    pub(super) most: Option<u16>,
 }
 
 impl Window {
@@ -34,6 +36,7 @@ impl Window {
             global: false,
             never_global: false,
             let_off: 0,
+            most: None,
         }
     }
 }
@@ -79,6 +82,8 @@ impl Subscription {
     /// Widens the window by `held` messages that are in hand but only wait for their time, as Celery does; `others` are
     /// in hand as well. On a server where the limit is each consumer's own a change reaches only consumers that start
     /// later: there consumers are replaced, once held messages have taken up half of what they may have.
+    ///
+    /// With a limit there are never more in hand than that while any is held, even if that narrows the window (Celery).
     pub(in crate::worker) fn hold(
         &mut self,
         held: usize,
@@ -91,7 +96,9 @@ impl Subscription {
             return;
         };
         let size = usize::from(window.size);
+        let most = window.most.map_or(usize::MAX, usize::from);
         if size > 0 && !window.global {
+            let held = held.min(most.saturating_sub(size));
             window.let_off = window.let_off.min(held);
             let is_used_up = 2 * (held - window.let_off) >= size && 2 * others <= size;
             if window.told != window.size || is_used_up {
@@ -102,7 +109,8 @@ impl Subscription {
         }
         let wanted = match size {
             0 => 0,
-            size => u16::try_from(size.saturating_add(held)).unwrap_or(0),
+            _ if held == 0 => window.size,
+            size => u16::try_from(size.saturating_add(held).min(most)).unwrap_or(0),
         };
         if wanted == window.told {
             return;
@@ -114,6 +122,14 @@ impl Subscription {
         if let State::Declaring { answers, .. } = &mut self.state {
             *answers += 1;
         }
+    }
+
+    /// Sets the limit of `worker_eta_task_limit`.
+    pub(in crate::worker) fn holding_at_most(mut self, most: Option<u16>) -> Self {
+        if let Some(window) = &mut self.window {
+            window.most = most;
+        }
+        self
     }
 
     /// Begins anew with fresh consumers, and lets go of those before them; queues are declared if they are gone.
