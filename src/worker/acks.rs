@@ -128,9 +128,13 @@ impl Acks {
 
     /// The same, of one channel.
     pub fn outstanding_on(&self, channel: u16) -> usize {
-        let mut channels = self.channels.iter();
-        let found = channels.find(|(number, _)| *number == channel);
-        found.map_or(0, |(_, it)| it.outstanding)
+        self.on(channel).map_or(0, |it| it.outstanding)
+    }
+
+    /// How many deliveries of one channel nothing is decided about.
+    pub fn open_on(&self, channel: u16) -> usize {
+        let channel = self.on(channel);
+        channel.map_or(0, |it| it.outstanding - it.pending())
     }
 
     /// How many decisions wait for [`flush`](Self::flush).
@@ -147,6 +151,11 @@ impl Acks {
         for (_, channel) in &mut self.channels {
             channel.flush(all, &mut send);
         }
+    }
+
+    fn on(&self, number: u16) -> Option<&Channel> {
+        let mut channels = self.channels.iter();
+        channels.find(|(it, _)| *it == number).map(|(_, it)| it)
     }
 
     fn find(&mut self, number: u16) -> Option<&mut Channel> {

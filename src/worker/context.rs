@@ -355,7 +355,7 @@ impl Worker {
             .pool
             .as_ref()
             .is_some_and(crate::pool::Pool::has_waiting);
-        let mut again = self.consumer.flush(busy, now) == Turn::Again;
+        let mut again = self.consumer.flush(false, now) == Turn::Again;
         again |= self.producer.flush(busy, now) == Turn::Again;
         // A write can fail, and what is to be done about that may have to be flushed in its turn.
         again |= self.handle_consumer_events(hub);

@@ -1,8 +1,8 @@
-//! How long a busy worker may gather what it has to tell the broker.
+//! How long what is to be told to the broker is gathered.
 //!
 //! A broker spends more on a packet than on a frame: fifty acknowledgements in one packet cost it little more than
-//! one. While jobs wait for a child there is something to do in any case, and a short delay costs nobody anything;
-//! an idle worker tells everything at once. Pure: the time is passed in.
+//! one. So after something has left, what follows within a short time leaves together, as with Nagle's algorithm; what
+//! comes after a quiet time leaves at once. Pure: the time is passed in.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Gather {
     longest: Duration,
-    since: Option<Instant>,
+    left: Option<Instant>,
+    is_waiting: bool,
 }
 
 impl Gather {
@@ -18,33 +19,27 @@ impl Gather {
     pub(super) const fn new(longest: Duration) -> Self {
         Self {
             longest,
-            since: None,
+            left: None,
+            is_waiting: false,
         }
     }
 
-    /// Whether `pending` things leave now. A busy worker waits for `enough` of them, but not long.
-    pub(super) fn is_due(
-        &mut self,
-        pending: usize,
-        enough: usize,
-        busy: bool,
-        now: Instant,
-    ) -> bool {
-        if pending == 0 {
-            self.since = None;
-            return false;
-        }
-        let since = *self.since.get_or_insert(now);
-        let due = !busy || pending >= enough || now >= since + self.longest;
+    /// Whether `pending` things leave now: `enough` of them always, fewer if nothing has left lately.
+    pub(super) fn is_due(&mut self, pending: usize, enough: usize, now: Instant) -> bool {
+        let is_lately = self.left.is_some_and(|left| now < left + self.longest);
+        let due = pending > 0 && (pending >= enough || !is_lately);
         if due {
-            self.since = None;
+            self.left = Some(now);
         }
+        self.is_waiting = pending > 0 && !due;
         due
     }
 
     /// When to ask again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.since.map(|since| since + self.longest)
+        self.left
+            .filter(|_| self.is_waiting)
+            .map(|left| left + self.longest)
     }
 }
 
@@ -56,25 +51,24 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(1);
 
     #[test]
-    fn an_idle_worker_tells_at_once() {
-        let mut gather = Gather::new(LIMIT);
-        assert!(gather.is_due(1, 100, false, clock::now()));
+    fn after_a_quiet_time_it_leaves_at_once() {
+        let (mut gather, now) = (Gather::new(LIMIT), clock::now());
+        assert!(gather.is_due(1, 100, now));
         assert_eq!(gather.deadline(), None);
+        assert!(gather.is_due(1, 100, now + LIMIT));
     }
 
     #[test]
-    fn a_busy_worker_waits_for_enough_or_for_the_limit() {
+    fn what_follows_waits_for_enough_or_for_the_limit() {
         let (mut gather, now) = (Gather::new(LIMIT), clock::now());
-        assert!(!gather.is_due(1, 3, true, now));
+        assert!(gather.is_due(1, 3, now));
+        assert!(!gather.is_due(1, 3, now));
         assert_eq!(gather.deadline(), Some(now + LIMIT));
-        assert!(gather.is_due(3, 3, true, now), "enough");
-        assert!(!gather.is_due(1, 3, true, now));
-        assert!(!gather.is_due(2, 3, true, now + LIMIT / 2));
-        assert!(
-            gather.is_due(2, 3, true, now + LIMIT),
-            "long enough since the first"
-        );
-        assert!(!gather.is_due(0, 3, true, now + LIMIT));
+        assert!(gather.is_due(3, 3, now), "enough");
+        assert!(!gather.is_due(2, 3, now + LIMIT / 2));
+        assert!(gather.is_due(2, 3, now + LIMIT), "long enough");
+        assert!(!gather.is_due(1, 3, now + LIMIT));
+        assert!(!gather.is_due(0, 3, now + LIMIT), "it was lost");
         assert_eq!(gather.deadline(), None);
     }
 }

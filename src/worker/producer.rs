@@ -33,7 +33,7 @@ const ENOUGH: usize = 32;
 /// So many events leave together even while more are to be expected at once.
 const ENOUGH_EVENTS: usize = 200;
 
-/// How long a busy worker gathers events: nobody waits for them, and they cost the broker by the message.
+/// How long events are gathered at the most: nobody waits for them, and they cost the broker by the message.
 const GATHER_EVENTS: Duration = Duration::from_millis(10);
 
 /// Publications in the outbox beyond which the worker starts no more tasks.
@@ -188,13 +188,14 @@ impl Producer {
             _ => None,
         };
         let waiting = channel.map_or(0, |_| self.outbox.waiting()); // what cannot leave is not waited for
-        if self.gather.is_due(waiting, ENOUGH, busy, now)
+        let enough = if busy { ENOUGH } else { 1 }; // somebody waits for a result
+        if self.gather.is_due(waiting, enough, now)
             && let Some(channel) = channel
         {
             self.fill(channel);
         }
         let events = self.events.pending();
-        if self.gather_events.is_due(events, ENOUGH_EVENTS, busy, now) {
+        if self.gather_events.is_due(events, ENOUGH_EVENTS, now) {
             while let Some(notice) = self.events.poll_notice() {
                 self.notices.push(notice);
             }

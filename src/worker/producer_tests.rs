@@ -41,6 +41,7 @@ fn what_cannot_leave_is_not_waited_for() {
         let mut producer = producer(now);
         producer.channel = Channel::Ready(1);
         producer.publish(publication());
+        assert!(producer.gather.is_due(1, 1, now), "something has just left");
         assert_eq!(producer.flush(true, now), Turn::Wait);
         assert!(producer.deadline().is_some(), "a busy worker gathers");
         stop(&mut producer);

@@ -51,8 +51,11 @@ pub(super) fn blueprint() -> Result<Blueprint<Worker>, BlueprintError> {
     )
 }
 
-/// How long a busy worker gathers acknowledgements at the most.
+/// How long acknowledgements are gathered at the most.
 const GATHER: Duration = Duration::from_millis(3);
+
+/// How many acknowledgements leave at once where the broker needs none to go on.
+const ENOUGH: usize = 200;
 
 /// The consuming connection of a worker.
 #[derive(Debug)]
@@ -279,14 +282,14 @@ impl Consumer {
         self.subscriptions.prefetch_count()
     }
 
-    /// Tells the broker what has been decided about its messages, and writes it out. While the worker is `busy`,
-    /// half the window is gathered: the other half keeps the broker delivering.
-    pub(super) fn flush(&mut self, busy: bool, now: Instant) -> Turn {
-        let enough = self.acks.outstanding() / 2;
-        if self.gather.is_due(self.acks.pending(), enough, busy, now)
+    /// Tells the broker what has been decided about its messages, and writes it out. With `all` nothing is kept back.
+    pub(super) fn flush(&mut self, all: bool, now: Instant) -> Turn {
+        let pending = self.acks.pending();
+        let enough = if all { 1 } else { self.enough() };
+        if self.gather.is_due(pending, enough, now)
             && let Some(connection) = self.link.connection()
         {
-            self.acks.flush(!busy, |settle| {
+            self.acks.flush(all, |settle| {
                 // False only for a tag of a channel that is gone: its message comes again.
                 let _ = match settle {
                     Settle::Ack { tag, multiple } => connection.ack(tag, multiple),
@@ -295,6 +298,17 @@ impl Consumer {
             });
         }
         self.link.flush(now)
+    }
+
+    /// How many decisions are worth telling at once: half of what the broker may give out besides what is open, so that
+    /// the other half keeps it delivering.
+    fn enough(&self) -> usize {
+        let half = |tasks: &Subscription| match usize::from(tasks.prefetch_count()) {
+            0 => None,
+            window => Some(window.saturating_sub(self.acks.open_on(tasks.channel()?)) / 2),
+        };
+        let halves = self.subscriptions.to_tasks().filter_map(half);
+        halves.min().unwrap_or(ENOUGH)
     }
 }
 
@@ -438,10 +452,11 @@ mod tests {
         let now = clock::now();
         let link = Link::new(link::Settings::new(vec![], "test"), 1, now);
         let mut consumer = Consumer::new(link, &Settings::of_tests(), now);
-        assert!(!consumer.gather.is_due(1, 9, true, now));
+        assert!(consumer.gather.is_due(1, 9, now));
+        assert!(!consumer.gather.is_due(1, 9, now));
         assert!(consumer.deadline().is_some());
         let later = now + GATHER;
-        assert_eq!(consumer.flush(true, later), Turn::Wait);
+        assert_eq!(consumer.flush(false, later), Turn::Wait);
         assert_eq!(consumer.deadline(), None);
     }
 }

@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::frames::{cancel, consume, declare};
-use super::window::Window;
+use super::window::{Window, qos};
 use crate::amqp::connection::CommandError;
-use crate::amqp::method::basic;
 use crate::amqp::{Connection, ShortStr};
 use crate::worker::settings::Queue;
 
@@ -170,12 +169,8 @@ impl Subscription {
         let State::Consuming { channel } = self.state else {
             return false;
         };
-        let window = self.window.as_ref();
-        let qos = basic::Qos {
-            prefetch_size: 0,
-            prefetch_count: self.prefetch_count(),
-            global: window.is_some_and(|window| window.global),
-        };
+        let shared = self.window.as_ref().is_some_and(|window| window.shared);
+        let qos = qos(self.prefetch_count(), shared);
         connection.call(channel, qos).is_ok()
     }
 
@@ -260,12 +255,13 @@ impl Subscription {
         let State::Opening { channel } = self.state else {
             return Ok(());
         };
+        if let Some(window) = &mut self.window {
+            window.let_off = 0;
+            window.shared = window.global && self.consumed.len() > 1;
+        }
         let size = self.window.as_ref().map_or(0, |window| window.size);
         let mut answers = self.limit(channel, size, connection)?;
         let no_ack = self.window.is_none();
-        if let Some(window) = &mut self.window {
-            window.let_off = 0;
-        }
         for consumed in &mut self.consumed {
             consumed.times = 0;
             answers += declare(channel, &consumed.queue, connection)?;
@@ -296,10 +292,15 @@ impl Subscription {
     pub(in crate::worker) fn add(
         &mut self,
         queue: Queue,
-        connection: Option<&mut Connection>,
+        mut connection: Option<&mut Connection>,
     ) -> Result<bool, CommandError> {
         if self.queues().any(|known| known.name == queue.name) {
             return Ok(false);
+        }
+        if let Some(connection) = &mut connection
+            && self.is_alone()
+        {
+            self.replace_consumers(connection);
         }
         self.list(queue);
         let asked = connection.map_or(Ok(()), |connection| self.ask_for_last(connection));

@@ -86,3 +86,78 @@ fn a_queue_that_cannot_be_asked_for_is_not_kept() {
             .unwrap()
     );
 }
+
+/// What was sent, in few words.
+fn said(connection: &mut Connection) -> Vec<String> {
+    let bytes = connection.poll_transmit().to_vec();
+    sent(connection);
+    let (mut rest, mut said) = (&bytes[..], vec![]);
+    while let Ok(Some((frame, size))) = frame::decode(rest, 0) {
+        said.extend(match Method::decode(frame.payload).unwrap() {
+            Method::BasicQos(qos) => Some(format!("qos {} {}", qos.prefetch_count, qos.global)),
+            Method::BasicConsume(consume) => Some(format!("consume {}", consume.consumer_tag)),
+            Method::BasicCancel(cancel) => Some(format!("cancel {}", cancel.consumer_tag)),
+            _ => None,
+        });
+        rest = &rest[size..];
+    }
+    said
+}
+
+/// A window of 4 on a channel of RabbitMQ 3, whose queues are given.
+fn subscribed(queues: Vec<Queue>, connection: &mut Connection) -> Subscription {
+    let mut subscription = Subscription::new(queues, 4);
+    let mut server = crate::amqp::table::TableBuf::new();
+    server.insert("product", "RabbitMQ").unwrap();
+    server.insert("version", "3.10.8").unwrap();
+    subscription.adapt_to(server.as_table());
+    subscription.open(connection).unwrap();
+    assert!(server_sends(connection, 1, channel::OpenOk {}));
+    subscription.opened(connection).unwrap();
+    subscription
+}
+
+#[test]
+fn one_consumer_has_the_window_to_itself_until_there_is_another() {
+    let mut connection = connection();
+    let mut subscription = subscribed(vec![Queue::named("a")], &mut connection);
+    assert_eq!(said(&mut connection), ["qos 4 false", "consume 1"]);
+    subscription
+        .add(Queue::named("b"), Some(&mut connection))
+        .unwrap();
+    let shared = ["qos 0 false", "qos 4 true", "consume 1.2", "cancel 1"];
+    assert_eq!(
+        said(&mut connection),
+        [&shared[..], &["consume 2"]].concat()
+    );
+    subscription
+        .add(Queue::named("c"), Some(&mut connection))
+        .unwrap();
+    assert_eq!(said(&mut connection), ["consume 3"]);
+}
+
+#[test]
+fn two_consumers_share_the_window_from_the_start() {
+    let mut connection = connection();
+    subscribed(vec![Queue::named("a"), Queue::named("b")], &mut connection);
+    assert_eq!(
+        said(&mut connection),
+        ["qos 4 true", "consume 1", "consume 2"]
+    );
+}
+
+/// As it does for a message that waits for its time.
+#[test]
+fn a_window_that_changes_becomes_the_channels() {
+    let mut connection = connection();
+    let mut subscription = subscribed(vec![Queue::named("a")], &mut connection);
+    said(&mut connection);
+    subscription.hold(1, 0, &mut connection);
+    let shared = ["qos 0 false", "qos 4 true", "consume 1.2", "cancel 1"];
+    assert_eq!(
+        said(&mut connection),
+        [&shared[..], &["qos 5 true"]].concat()
+    );
+    subscription.hold(0, 0, &mut connection);
+    assert_eq!(said(&mut connection), ["qos 4 true"]);
+}

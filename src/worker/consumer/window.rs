@@ -3,6 +3,10 @@
 //! `basic.qos` limits a channel, or each consumer of it; which of the two a server does depends on its version and on the
 //! kind of queue. Where it is each consumer's own limit, a change reaches only consumers that start later: so they are
 //! replaced, each by a fresh one under a new tag, and no message is handed back for that.
+//!
+//! A limit for the channel costs RabbitMQ a good part of its time, since every delivery asks a process of its own for
+//! leave. So as long as there is but one consumer, the limit is that consumer's, which comes to the same; it becomes the
+//! channel's with the second queue, and with the first change of the window.
 
 use super::frames::{cancel, consume, declare};
 use super::subscription::{State, Subscription};
@@ -17,8 +21,10 @@ pub(super) struct Window {
     pub(super) size: u16,
     /// What the broker was told last.
     pub(super) told: u16,
-    /// `basic.qos` limits the channel, not each consumer.
+    /// `basic.qos` can limit the channel as a whole.
     pub(super) global: bool,
+    /// It does so on this channel.
+    pub(super) shared: bool,
     /// This broker has refused a limit for the channel.
     pub(super) never_global: bool,
     /// Where the limit is each consumer's own: messages that were held when the consumers began, and do not count
@@ -34,6 +40,7 @@ impl Window {
             size,
             told: 0,
             global: false,
+            shared: false,
             never_global: false,
             let_off: 0,
             most: None,
@@ -115,6 +122,9 @@ impl Subscription {
         if wanted == window.told {
             return;
         }
+        if self.is_alone() {
+            self.replace_consumers(connection);
+        }
         match self.limit(channel, wanted, connection) {
             Ok(_) => log::debug!("basic.qos: prefetch_count->{wanted}"),
             Err(error) => log::error!("consumer: basic.qos: {error}"),
@@ -151,8 +161,9 @@ impl Subscription {
         channel: u16,
         connection: &mut Connection,
     ) -> Result<usize, CommandError> {
+        let mut answers = self.share(channel, connection)?;
         let size = self.window.as_ref().map_or(0, |window| window.size);
-        let mut answers = self.limit(channel, size, connection)?;
+        answers += self.limit(channel, size, connection)?;
         for consumed in &mut self.consumed {
             let before = consumed.tag();
             consumed.times += 1;
@@ -162,6 +173,24 @@ impl Subscription {
         }
         log::debug!("basic.qos: prefetch_count->{size}, with new consumers");
         Ok(answers)
+    }
+
+    /// From now on the limit is the channel's, where that is possible: consumers that start later have none of their
+    /// own. The number of answers to expect.
+    fn share(&mut self, channel: u16, connection: &mut Connection) -> Result<usize, CommandError> {
+        let window = self.window.as_mut();
+        let Some(window) = window.filter(|window| window.global && !window.shared) else {
+            return Ok(0);
+        };
+        window.shared = true;
+        connection.call(channel, qos(0, false))?;
+        Ok(1)
+    }
+
+    /// Whether the one consumer there is has a limit of its own, which more than one could not have.
+    pub(super) fn is_alone(&self) -> bool {
+        let window = self.window.as_ref();
+        window.is_some_and(|window| window.global && !window.shared)
     }
 
     /// How large the window is to be, apart from messages that are held.
@@ -187,14 +216,18 @@ impl Subscription {
         let Some(window) = &mut self.window else {
             return Ok(0);
         };
-        let qos = basic::Qos {
-            prefetch_size: 0,
-            prefetch_count,
-            global: window.global,
-        };
         window.told = prefetch_count;
-        connection.call(channel, qos)?;
+        connection.call(channel, qos(prefetch_count, window.shared))?;
         Ok(1)
+    }
+}
+
+/// Without a limit in octets, which RabbitMQ does not know.
+pub(super) const fn qos(prefetch_count: u16, global: bool) -> basic::Qos {
+    basic::Qos {
+        prefetch_size: 0,
+        prefetch_count,
+        global,
     }
 }
 
