@@ -10,6 +10,7 @@ use crate::message::json::Raw;
 use crate::message::moment;
 use crate::message::record::JobHead;
 use crate::sys::clock;
+use crate::worker::OfTask;
 
 /// The call a task is running for; lent to the task function.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +153,17 @@ impl Context {
             .members()
             .find(|(key, _)| key.as_str().as_deref() == Some(name))?;
         serde_json::from_str(value.text()).ok()
+    }
+
+    /// What a line of the log about it has beside its text.
+    pub(crate) fn log_line(&self) -> OfTask<'_> {
+        OfTask {
+            id: &self.id,
+            name: &self.name,
+            root_id: self.root_id.as_deref().unwrap_or(&self.id),
+            retries: self.retries.into(),
+            traceback: None,
+        }
     }
 
     /// The positional arguments as the caller's text for people, for example `(1, 2)`.

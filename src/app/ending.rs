@@ -32,6 +32,8 @@ pub(super) struct Ending<'a> {
 pub(super) struct Report {
     pub(super) level: Level,
     pub(super) line: String,
+    /// Where it failed; not part of the line.
+    pub(super) traceback: Option<String>,
     pub(super) done: Done,
 }
 
@@ -82,7 +84,7 @@ impl Ending<'_> {
     /// The end of a task that failed, or panicked.
     pub(super) fn failure(&self, exception: &Exception, traceback: String) -> Report {
         let shown = exception.repr();
-        let line = format!("raised unexpected: {shown}\n{}", traceback.trim_end());
+        let line = format!("raised unexpected: {shown}");
         let mut done = self.done(Outcome::Failure);
         let result = exception.to_json();
         let failure = canvas::Failure {
@@ -93,8 +95,12 @@ impl Ending<'_> {
         self.go_on(&mut done, |next, parent| next.failed(parent, &failure));
         self.store(&mut done, State::Failure, &result, Some(&traceback));
         done.exception = Some(shown);
+        let shown = traceback.trim_end().to_owned();
         done.traceback = Some(traceback);
-        self.says(Level::Error, &line, done)
+        Report {
+            traceback: Some(shown),
+            ..self.says(Level::Error, &line, done)
+        }
     }
 
     fn retry(&self, retry: &Retry) -> Report {
@@ -151,7 +157,8 @@ impl Ending<'_> {
         let next = follow(&followers, &parent);
         if let Some(warning) = next.warning() {
             let (name, id) = (self.context.display_name(), self.context.id());
-            log::warn!("Task {name}[{id}] {warning}");
+            let task = self.context.log_line();
+            task.log(Level::Warn, format_args!("Task {name}[{id}] {warning}"));
         }
         done.publish = next.publish;
     }
@@ -227,7 +234,12 @@ impl Ending<'_> {
     fn says(&self, level: Level, what: &str, done: Done) -> Report {
         let (name, id) = (self.context.display_name(), self.context.id());
         let line = format!("Task {name}[{id}] {what}");
-        Report { level, line, done }
+        Report {
+            level,
+            line,
+            traceback: None,
+            done,
+        }
     }
 
     fn done(&self, outcome: Outcome) -> Done {

@@ -3,6 +3,7 @@
 //! What a child logs is what Celery's children log, and what it answers is complete: the result as clients read it, and
 //! for a retry the message that is to be published. Main adds nothing and need not read either.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::message::record::{Done, JobHead, Outcome};
 use crate::pool::ChildName;
 use crate::pool::native::{Main, NativeChild, Panic};
 use crate::sys::clock;
-use crate::worker::CRITICAL;
+use crate::worker::{CRITICAL, OfTask};
 
 /// Runs the tasks of a registry in the children of this program.
 pub(crate) struct Runner<S> {
@@ -110,8 +111,26 @@ fn compression(context: &Context) -> Option<Value> {
     context.header("compression").filter(|how| !how.is_null())
 }
 
-fn logged(report: Report) -> Done {
-    log::log!(report.level, "{}", report.line);
+/// The call that runs in this process. Not a thread's own: tasks log from threads of theirs as well.
+static RUNNING: RwLock<Option<Arc<Context>>> = RwLock::new(None);
+
+/// Calls `f` with the call that runs in this process, if one does.
+pub(crate) fn with_running<T>(f: impl FnOnce(Option<&Context>) -> T) -> T {
+    let running = RUNNING.read().unwrap_or_else(PoisonError::into_inner);
+    f(running.as_deref())
+}
+
+fn set_running(context: Option<Arc<Context>>) {
+    *RUNNING.write().unwrap_or_else(PoisonError::into_inner) = context;
+}
+
+fn logged(report: Report, context: &Context) -> Done {
+    set_running(None);
+    let task = OfTask {
+        traceback: report.traceback.as_deref(),
+        ..context.log_line()
+    };
+    task.log(report.level, format_args!("{}", report.line));
     report.done
 }
 
@@ -121,17 +140,19 @@ impl<S: FnMut(ChildName)> NativeChild for Runner<S> {
     }
 
     fn run_job(&mut self, job: &JobHead<'_>, body: &[u8], main: &mut Main<'_>) -> Done {
-        let context = Context::new(job);
+        let context = Arc::new(Context::new(job));
+        set_running(Some(context.clone()));
         let begins = || {
             if context.is_told_of() {
                 main.started();
             }
         };
         match self.run(job, body, &context, begins) {
-            Ok(report) => logged(report),
+            Ok(report) => logged(report, &context),
             Err(error) => {
                 let (name, id) = (context.display_name(), context.id());
                 log::error!(target: CRITICAL, "Can't decode message body: {error} [task {name}[{id}]]");
+                set_running(None);
                 Done::new(job.job, Outcome::Undecodable, 0.0)
             }
         }
@@ -143,7 +164,7 @@ impl<S: FnMut(ChildName)> NativeChild for Runner<S> {
         let stack = panic.backtrace.trim_end();
         let traceback = format!("Traceback (most recent call last):\n{stack}\n{exception}\n");
         let ending = self.ending(job, body, &context, panic.runtime);
-        logged(ending.failure(&exception, traceback))
+        logged(ending.failure(&exception, traceback), &context)
     }
 }
 

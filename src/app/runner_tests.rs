@@ -148,13 +148,13 @@ fn success() {
 #[test]
 fn failure() {
     let report = run("tasks.fail", "[[], {}, {}]", json!({}));
-    let text = line(&report);
-    let mut lines = text.lines();
     assert_eq!(report.level, Level::Error);
     assert_eq!(
-        lines.next(),
-        Some("tasks.fail[id] raised unexpected: ValueError('boom')")
+        line(&report),
+        "tasks.fail[id] raised unexpected: ValueError('boom')"
     );
+    let text = report.traceback.as_deref().unwrap();
+    let mut lines = text.lines();
     assert_eq!(lines.next(), Some("Traceback (most recent call last):"));
     assert_eq!(lines.next_back(), Some("ValueError: boom"));
     assert_eq!(report.done.outcome, Outcome::Failure);

@@ -102,7 +102,7 @@ fn serve(arguments: Arguments, setting: &Setting<'_>) -> Result<(), String> {
         file: None,
         colour: setting.colour(),
         zone: None,
-        format: None,
+        format: log::Format::Celery,
     };
     log::start(&log, "Broker").map_err(|error| format!("cannot log: {error}"))?;
     let settings = Settings {

@@ -68,7 +68,7 @@ fn serve(arguments: &Arguments, setting: &Setting<'_>) -> Result<ExitCode, Strin
         file: None,
         colour: setting.colour(),
         zone: None,
-        format: None,
+        format: log::Format::Celery,
     };
     log::start(&log, "Broker").map_err(|error| format!("cannot log: {error}"))?;
     let mut hub = Hub::new().map_err(|error| error.to_string())?;

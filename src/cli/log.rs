@@ -1,14 +1,16 @@
-//! Logging in Celery's line format: `[2026-11-20 11:52:24,188: INFO/MainProcess] Connected to ..`.
+//! Logging in Celery's line format: `[2026-11-20 11:52:24,188: INFO/MainProcess] Connected to ..`; or as JSON.
 //!
 //! Records come through the `log` crate and are filtered and written by env_logger. Each process sets its log up for
 //! itself: main after it has made the zygote, every child when it starts, so that no descriptor is shared. One record is
-//! one `write`, so lines of several processes do not mix.
+//! one `write`, so lines of several processes do not mix; and nobody waits for who reads them ([`lines`]).
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use env_logger::{Builder, Target};
 use jiff::civil::DateTime;
@@ -16,9 +18,14 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use log::{LevelFilter, Record};
 
+use super::json_log;
 use super::log_format::{Known, LineFormat};
 use crate::sys::clock;
-use crate::worker::CRITICAL;
+use crate::sys::lines::{self, Background, Patient};
+use crate::worker::{CRITICAL, DUMP};
+
+/// How long the end of a process waits for its log to be written.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A log level by Celery's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,26 +59,72 @@ impl FromStr for Level {
     }
 }
 
+/// What lines look like.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Format {
+    /// Celery's.
+    #[default]
+    Celery,
+    /// A form of the app's own.
+    Own(LineFormat),
+    /// A JSON object a line.
+    Json,
+}
+
 /// How to log; plain data, so that it can wait in the zygote until a child needs it.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What is logged: this and above.
     pub level: Level,
+    /// In which form.
+    pub format: Format,
     /// Where to; without one, to stderr.
     pub file: Option<PathBuf>,
     /// Whether lines may be coloured. They are on a terminal only.
     pub colour: bool,
     /// The time zone of the lines, as `TZ` names it; without one that of this process.
     pub zone: Option<String>,
-    /// The form of a line; without one, Celery's.
-    pub format: Option<LineFormat>,
 }
 
-/// Starts logging in this process, whose name appears in every line: `MainProcess`, `ForkPoolWorker-3`.
+/// Starts logging in a main process, whose name appears in every line: `MainProcess`. It never waits for its log.
 ///
 /// # Errors
 /// When the file cannot be opened, or when this process logs already.
 pub fn start(settings: &Settings, process: &str) -> io::Result<()> {
+    let target = match &settings.file {
+        Some(path) => Background::start(WatchedFile::open(path)?)?,
+        None => Background::start(io::stderr())?,
+    };
+    begin(settings, process, Box::new(target))
+}
+
+/// The same in a child: `ForkPoolWorker-3`. What it logs is written when it goes on, or it crashes first.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_in_child(settings: &Settings, process: &str) -> io::Result<()> {
+    let target: Box<dyn Write + Send> = match &settings.file {
+        Some(path) => Box::new(WatchedFile::open(path)?),
+        None => Box::new(Patient::stderr()),
+    };
+    begin(settings, process, target)
+}
+
+/// Has what was logged written before the process ends, unless nobody reads it.
+pub(super) fn finish() {
+    lines::flush(LAST_PATIENCE);
+    let dropped = lines::untold();
+    if dropped > 0 {
+        ::log::warn!("{}", told(dropped));
+        lines::flush(LAST_PATIENCE);
+    }
+}
+
+fn told(dropped: u64) -> String {
+    format!("{dropped} lines of this log were dropped: nobody read them")
+}
+
+fn begin(settings: &Settings, process: &str, target: Box<dyn Write + Send>) -> io::Result<()> {
     let mut builder = Builder::new();
     match settings.level {
         Level::Debug => builder.filter_level(LevelFilter::Debug),
@@ -82,38 +135,64 @@ pub fn start(settings: &Settings, process: &str) -> io::Result<()> {
             .filter_level(LevelFilter::Off)
             .filter_module(CRITICAL, LevelFilter::Error),
     };
-    let mut colour = false;
-    match &settings.file {
-        Some(path) => {
-            builder.target(Target::Pipe(Box::new(WatchedFile::open(path)?)));
-        }
-        None => colour = settings.colour && io::stderr().is_terminal(),
-    }
-    let process = process.to_owned();
-    let zone = zone(settings.zone.as_deref());
-    let format = settings.format.clone();
+    builder.filter_module(DUMP, LevelFilter::Error);
+    builder.target(Target::Pipe(target));
+    let style = Style {
+        format: settings.format.clone(),
+        colour: settings.colour && settings.file.is_none() && io::stderr().is_terminal(),
+        process: process.to_owned(),
+        zone: zone(settings.zone.as_deref()),
+    };
     builder.format(move |buffer, record| {
-        let text = match &format {
-            Some(format) => format.line(&Known {
-                level: name(record),
-                process: &process,
-                at: &clock_in(&zone),
-                record,
-            }),
-            None => text(record, &process, now_in(&zone)),
-        };
-        writeln!(buffer, "{}", line(record, text, colour))
+        let dropped = lines::untold();
+        if dropped > 0 {
+            writeln!(buffer, "{}", style.told(dropped))?;
+        }
+        writeln!(buffer, "{}", style.line(record))
     });
     builder.try_init().map_err(io::Error::other)
 }
 
-/// The time on the wall, here.
-pub(super) fn now() -> DateTime {
-    now_in(&TimeZone::system())
+/// What a line is made by.
+struct Style {
+    format: Format,
+    colour: bool,
+    process: String,
+    zone: TimeZone,
 }
 
-fn now_in(zone: &TimeZone) -> DateTime {
-    zone.to_datetime(Timestamp::try_from(clock::wall()).unwrap_or_default())
+impl Style {
+    /// A line about lines that were not written.
+    fn told(&self, dropped: u64) -> String {
+        let mut record = Record::builder();
+        record.level(log::Level::Warn).target("celeriac");
+        self.line(&record.args(format_args!("{}", told(dropped))).build())
+    }
+
+    fn line(&self, record: &Record<'_>) -> String {
+        let at = &clock_in(&self.zone);
+        let (level, process) = (name(record), &self.process);
+        let mut text = match &self.format {
+            Format::Json => return json_log::line(record, level, process, at),
+            _ if record.target() == DUMP => return record.args().to_string(),
+            Format::Celery => text(record, process, at.datetime()),
+            Format::Own(format) => format.line(&Known {
+                level,
+                process,
+                at,
+                record,
+            }),
+        };
+        if let Some(traceback) = record.key_values().get("traceback".into()) {
+            let _ = write!(text, "\n{traceback}");
+        }
+        line(record, text, self.colour)
+    }
+}
+
+/// The time on the wall, here.
+pub(super) fn now() -> DateTime {
+    TimeZone::system().to_datetime(Timestamp::try_from(clock::wall()).unwrap_or_default())
 }
 
 fn clock_in(zone: &TimeZone) -> ZonedDateTime {

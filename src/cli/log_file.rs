@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::log::{self, Level};
+use super::log::{self, Format, Level};
 use crate::worker::node_name;
 
 /// The log file's name with its formats, which each process expands for itself: `%i` is the child's number.
@@ -10,6 +10,7 @@ use crate::worker::node_name;
 pub(super) struct LogFile {
     pub(super) pattern: Option<String>,
     pub(super) node: String,
+    pub(super) format: Format,
 }
 
 impl LogFile {
@@ -26,10 +27,10 @@ impl LogFile {
         let file = file.map_err(|error| format!("log file: {error}"))?;
         Ok(log::Settings {
             level,
+            format: self.format.clone(),
             file,
             colour,
             zone: None,
-            format: None,
         })
     }
 }
@@ -50,6 +51,7 @@ mod tests {
         let log = LogFile {
             pattern: Some("%n%I.log".to_owned()),
             node: "w1@host".to_owned(),
+            format: Format::Celery,
         };
         let file = |index| {
             log.settings(Level::Info, false, index)

@@ -15,6 +15,7 @@ mod dev;
 mod environment;
 mod events;
 mod health;
+mod json_log;
 pub mod log;
 mod log_file;
 mod log_format;
@@ -59,6 +60,12 @@ pub fn main() -> ExitCode {
 
 /// The same command line around the tasks of `app`.
 pub(crate) fn run(app: App) -> ExitCode {
+    let code = obey(app);
+    log::finish();
+    code
+}
+
+fn obey(app: App) -> ExitCode {
     let program = Program::of_this_process();
     let line = old_names::modern(std::env::args_os().collect());
     if let Some(invocation) = python::claim(line.get(1..).unwrap_or_default(), &app) {
@@ -255,6 +262,7 @@ fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode 
 /// Ends the command of a worker that has left: with its status, or by beginning anew.
 fn leave(left: Left, program: Program) -> ExitCode {
     if left.restart {
+        log::finish();
         let error = program.begin_anew();
         eprintln!("Error: cannot be executed anew: {error}");
         return ExitCode::from(FAILURE);

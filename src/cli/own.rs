@@ -12,7 +12,8 @@ use crate::message::record::Verdict;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
-pub(super) const NAMES: [&str; 17] = [
+pub(super) const NAMES: [&str; 18] = [
+    "--log-format",
     "--hook-timeout",
     "--max-worker-lost",
     "--max-memory-kill",
@@ -35,6 +36,17 @@ pub(super) const NAMES: [&str; 17] = [
 /// See the [module page](self).
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Own {
+    /// What the lines of the log look like: text, as Celery's, or json, an object a line, with the fields of its task
+    #[arg(
+        long,
+        env = "CELERIAC_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text",
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
+    pub(super) log_format: LogFormat,
+
     /// How often one task may cost its child's life before it is handed back no more: 3 by default; 0 for any number
     #[arg(long, value_name = "N")]
     max_worker_lost: Option<u32>,
@@ -125,6 +137,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let address = port.map(loopback).or_else(|_| text.parse());
     address.map_err(|_| format!("'{text}' is neither an address with a port nor a port."))
+}
+
+/// What lines of the log look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// As Celery's, or as the app has it.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// What a lost connection means for tasks that run.

@@ -11,9 +11,9 @@ use clap::builder::PossibleValuesParser;
 
 use super::banner::{self, Banner};
 use super::daemon::{Daemon, Umask};
-use super::log::{self, Level};
+use super::log::{self, Format, Level};
 use super::log_file::{LogFile, cannot_log};
-use super::own::Own;
+use super::own::{LogFormat, Own};
 use super::pidfile;
 use super::values::{Concurrency, Range};
 use super::{FAILURE, Setting, VERSION, environment, monitoring};
@@ -294,6 +294,10 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
     let log = LogFile {
         pattern: arguments.logfile.clone(),
         node: settings.node_name.clone(),
+        format: match arguments.life.own.log_format {
+            LogFormat::Text => Format::Celery,
+            LogFormat::Json => Format::Json,
+        },
     };
     let (level, colour) = (arguments.loglevel, setting.colour());
     let log_settings = log.settings(level, colour, 0)?;
@@ -311,7 +315,7 @@ fn serve(arguments: &Arguments, setting: Setting<'_>) -> Result<ExitCode, String
         let started = log
             .settings(level, colour, name.number)
             .and_then(|settings| {
-                log::start(&settings, &name.to_string()).map_err(|error| error.to_string())
+                log::start_in_child(&settings, &name.to_string()).map_err(|error| error.to_string())
             });
         if let Err(reason) = started {
             eprintln!("{name}: no log: {reason}");

@@ -22,7 +22,7 @@
 //! signals. A hook that hangs is cut off after 30 seconds, with a line in the log; main never waits for it.
 //!
 //! A zygote that is killed is replaced while running tasks go on; the app is imported once more for that. Main's own
-//! lines are in Celery's default format, whatever `worker_log_format` says; those of children are as the app has it.
+//! lines have the form that the app gives to its log.
 //!
 //! # Remote control and events
 //!
@@ -94,7 +94,26 @@
 //!
 //! # Logs
 //!
-//! One line an event, to standard error or to `-f`, in Celery's format and words, since people grep for them:
+//! One line an event, to standard error or to `-f`, in Celery's format and words, since people grep for them; or, for
+//! machines, with `--log-format json` (or `CELERIAC_LOG_FORMAT`) as one JSON object a line:
+//!
+//! ```text
+//! {"timestamp": "2026-11-26T12:00:00.001+00:00", "level": "INFO", "process": "ForkPoolWorker-1", "pid": 4711, "logger":
+//!  "celeriac", "message": "Task demo.add[..] succeeded in 0.0001s: 5", "task_id": "..", "name": "demo.add", "root_id":
+//!  "..", "retries": 0}
+//! ```
+//!
+//! Whatever a task logs or a Python task prints has those last four, and so have main's lines about it; a traceback is a
+//! field `traceback`, never more lines; what the program gives a line beside (`extra` in Python, key-values of the `log`
+//! crate in Rust) is there by its name. A Python app that connects to `setup_logging` keeps its own log in its children.
+//! What is no log stays as it is: what a native task prints, and the stacks that USR1 asks Python's children for.
+//!
+//! Nobody waits for who reads the log. Main hands lines to a thread; while that cannot write, up to 1 MiB waits and then
+//! the newest are dropped, which `celeriac_log_lines_dropped_total` counts and a line says once somebody reads again.
+//! Native children, and Python's with JSON, wait one second and then drop what there is no room for; in text the lines
+//! of Python's children are Celery's, and wait.
+//!
+//! As text:
 //!
 //! ```text
 //! [2026-11-26 12:00:00,000: INFO/MainProcess] Task demo.add[..] received

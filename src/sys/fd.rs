@@ -96,10 +96,22 @@ pub fn set_inheritable(fd: impl AsFd, on: bool) -> io::Result<()> {
 /// Where there is no `/proc`.
 #[cfg(target_os = "linux")]
 pub fn open_again(pipe: impl AsFd) -> io::Result<OwnedFd> {
+    open_once_more(pipe, OFlag::O_RDONLY)
+}
+
+/// The same of a writing end, or of a terminal.
+///
+/// # Errors
+/// As [`open_again`], and where the file belongs to somebody else.
+pub fn open_again_for_writing(file: impl AsFd) -> io::Result<OwnedFd> {
+    open_once_more(file, OFlag::O_WRONLY | OFlag::O_NOCTTY)
+}
+
+fn open_once_more(file: impl AsFd, how: OFlag) -> io::Result<OwnedFd> {
     use nix::sys::stat::Mode;
 
-    let path = format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd());
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let flags = how | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     Ok(nix::fcntl::open(path.as_str(), flags, Mode::empty())?)
 }
 

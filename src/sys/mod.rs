@@ -6,7 +6,8 @@
 //! Invariants:
 //!
 //! - every descriptor made here is close-on-exec;
-//! - no function here blocks, except [`process::wait_for`] and [`wait::Waiter::wait`], which say so;
+//! - no function here blocks, except [`process::wait_for`], [`wait::Waiter::wait`] and what [`lines`] has for children and
+//!   for the end, which say so;
 //! - a [`process::Pid`] names exactly one process, so no call can reach "everybody" by accident.
 //!
 //! What a worker needs and only Linux has (signalfd, sub-reapers, `close_range`) is compiled there
@@ -14,6 +15,7 @@
 
 pub mod clock;
 pub mod fd;
+pub mod lines;
 #[cfg(target_os = "linux")]
 pub mod pipe;
 pub mod process;

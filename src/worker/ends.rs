@@ -37,17 +37,19 @@ impl Tasks {
         let last = handed_back && self.losses.is_last(&request.id, request.delivery_count);
         let (name, id) = (&request.name, &request.id);
         if last {
-            log::error!(
+            request.error(format_args!(
                 "Task {name}[{id}] has lost its child too often ({text}): its message is rejected"
-            );
+            ));
         }
         if handed_back && !last && native {
-            log::warn!("Task {name}[{id}] is handed back to its queue: {text}");
+            request.warn(format_args!(
+                "Task {name}[{id}] is handed back to its queue: {text}"
+            ));
             return self.settle(key, 0, Verdict::Requeue, acks);
         }
         let exception = Exception::worker_lost(text).repr();
         if native {
-            log::error!("Task handler raised error: {exception}");
+            request.error(format_args!("Task handler raised error: {exception}"));
         }
         // Of a Python app its own Celery decides; this is for the case that it cannot.
         let verdict = match request.acks_on_failure {
@@ -113,7 +115,9 @@ impl Tasks {
             .store(request, State::Retry, &lost.to_json(), waits, producer);
         let (name, id, exception) = (&request.name, &request.id, lost.repr());
         let seconds = delay.as_secs_f64();
-        log::info!("Task {name}[{id}] retry: Retry in {seconds}s: {exception}");
+        request.info(format_args!(
+            "Task {name}[{id}] retry: Retry in {seconds}s: {exception}"
+        ));
         self.events.note(request, || What::Retried {
             exception,
             traceback: String::new(),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Worker;
+use super::log_line;
 use super::request::{Request, State};
 use super::settings::ResultBackend;
 use super::shutdown::{Order, Phase};
@@ -180,6 +181,6 @@ impl Worker {
                 self.ask_for_stack(child.pid);
             }
         }
-        eprint!("{text}");
+        log::error!(target: log_line::DUMP, "{text}");
     }
 }

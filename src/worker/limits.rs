@@ -213,7 +213,7 @@ impl Worker {
             _ => true,
         };
         if told {
-            log::warn!("{line}");
+            request.warn(format_args!("{line}"));
         }
         if let Some(hard) = hard {
             self.tasks.set_alarm(key, What::Hard, after(since, hard));
@@ -235,12 +235,11 @@ impl Worker {
         }
         if self.settings.results != ResultBackend::App {
             // The app's own Celery says so otherwise.
-            log::error!(
-                "Hard time limit ({}s) exceeded for {}[{}]",
-                seconds(limit),
-                request.name,
-                request.id
-            );
+            let (name, id) = (&request.name, &request.id);
+            let limit = seconds(limit);
+            request.error(format_args!(
+                "Hard time limit ({limit}s) exceeded for {name}[{id}]"
+            ));
         }
         self.tasks.doom(key, Cause::TimedOut(limit));
         self.tasks.set_alarm(key, What::Kill, now + LAST_WORDS);

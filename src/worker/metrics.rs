@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::Worker;
 use super::request::Request;
 use super::task_event::What;
-use crate::sys::{clock, process};
+use crate::sys::{clock, lines, process};
 
 /// Series of tasks; what comes beyond them is counted together.
 const MOST: usize = 1000;
@@ -267,6 +267,12 @@ impl Worker {
             "",
             &dropped,
             "Events and replies that nobody got.",
+        );
+        page.counter(
+            "log_lines_dropped",
+            "",
+            &[("", lines::dropped())],
+            "Lines of main's log that nobody took in time.",
         );
     }
 

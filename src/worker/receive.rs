@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
+use log::Level;
+
 use super::acks::Acks;
 use super::held::Held;
 use super::limits::{Limits, What};
+use super::log_line::OfTask;
 use super::producer::Producer;
 use super::refusals::RefusalPolicy;
 use super::request::{Cause, Request, State};
@@ -74,7 +77,8 @@ impl Tasks {
         request.unread = !request.acks_late
             && self.life.refusals.undecodable != Verdict::Ack
             && !is_checked(&task);
-        log::info!("Task {}[{}] received", request.name, request.id);
+        let (name, id) = (&request.name, &request.id);
+        request.info(format_args!("Task {name}[{id}] received"));
         let wall = clock::wall();
         let refused = self.is_refused(&request, wall);
         if refused.is_some() {
@@ -93,7 +97,10 @@ impl Tasks {
                 record,
             },
             Err(error) => {
-                log::error!("Received invalid task message: {error}");
+                OfTask::from(&task).log(
+                    Level::Error,
+                    format_args!("Received invalid task message: {error}"),
+                );
                 self.settle(key, 0, Verdict::Reject, acks);
                 return None;
             }
@@ -181,7 +188,9 @@ impl Tasks {
                 _ => String::new(),
             };
             let (name, id) = (&request.name, &request.id);
-            log::info!("Discarding revoked task: {name}[{id}]{by_stamp}");
+            request.info(format_args!(
+                "Discarding revoked task: {name}[{id}]{by_stamp}"
+            ));
         }
         self.ended(key, cause, acks, producer);
     }

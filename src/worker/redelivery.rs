@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use super::acks::Acks;
+use super::log_line::OfTask;
 use super::recall::{Fate, Identity, Run};
 use super::request::{Request, State};
 use super::tasks::Tasks;
@@ -86,9 +87,9 @@ impl Tasks {
                 let Some(request) = self.requests.get_mut(key) else {
                     return false;
                 };
-                log::info!(
+                request.info(format_args!(
                     "Task {name}[{id}] was delivered again while it is in hand: it is not run twice"
-                );
+                ));
                 request.tag = delivery.tag;
                 request.delivered = now;
                 request.orphaned = false;
@@ -97,9 +98,9 @@ impl Tasks {
                 }
             }
             Fate::Settled(verdict) => {
-                log::info!(
+                OfTask::from(task).info(format_args!(
                     "Task {name}[{id}] was delivered again after it has ended: it is not run twice"
-                );
+                ));
                 match verdict {
                     Verdict::Ack => acks.ack(delivery.tag),
                     Verdict::Reject | Verdict::Requeue => acks.reject(delivery.tag, false),

@@ -4,6 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use log::Level;
+
+use super::log_line::OfTask;
 use crate::amqp::connection::{Delivery, Malformed};
 use crate::message::headers;
 use crate::message::record::Verdict;
@@ -78,18 +81,23 @@ pub(super) fn log_unregistered(task: &TaskMessage<'_>, verdict: Verdict, deliver
         Verdict::Reject => "rejected",
         Verdict::Requeue => {
             // It may come again and again.
-            return log::warn!(
-                "Received unregistered task of type '{}'[{}]: it is handed back in a while",
-                task.name,
-                task.id
+            let (name, id) = (&task.name, &task.id);
+            return OfTask::from(task).log(
+                Level::Warn,
+                format_args!(
+                    "Received unregistered task of type '{name}'[{id}]: it is handed back in a while"
+                ),
             );
         }
     };
-    log::error!(
-        "Received unregistered task of type '{}'.\n\
-         The message has been {fate}. Is the module that defines the task part of this worker?\n\n{}",
-        task.name,
-        details(delivery),
+    OfTask::from(task).log(
+        Level::Error,
+        format_args!(
+            "Received unregistered task of type '{}'.\n\
+             The message has been {fate}. Is the module that defines the task part of this worker?\n\n{}",
+            task.name,
+            details(delivery),
+        ),
     );
 }
 

@@ -53,6 +53,8 @@ pub struct Request {
     pub correlation_id: Option<String>,
     /// The id of its group.
     pub group_id: Option<String>,
+    /// The first task of its workflow, where that is another one.
+    pub(super) root_id: Option<String>,
     /// The id of the task that published it.
     pub parent_id: Option<String>,
     /// Its stamps, those that revoking looks at.
@@ -168,6 +170,11 @@ impl Request {
             reply_to: properties.reply_to.map(|queue| queue.to_string()),
             correlation_id: correlation_id.filter(|id| *id != task.id),
             group_id: task.group.as_deref().map(str::to_owned),
+            root_id: task
+                .root_id
+                .as_deref()
+                .filter(|root| *root != task.id)
+                .map(str::to_owned),
             parent_id: task.parent_id.as_deref().map(str::to_owned),
             stamps: stamps(task),
             expires: task.expires.as_ref().map(|expires| expires.at),

@@ -179,7 +179,8 @@ impl Reporter {
         };
         let next = followers.failed(&parent, &failure);
         if let Some(warning) = next.warning() {
-            log::warn!("Task {}[{}] {warning}", request.name, request.id);
+            let (name, id) = (&request.name, &request.id);
+            request.warn(format_args!("Task {name}[{id}] {warning}"));
         }
         let sent = next.publish.into_iter();
         sent.map(|publish| usize::from(self.publish(request, publish, waits, producer)))
@@ -201,7 +202,9 @@ impl Reporter {
             Ok(publication) => producer.publish(publication),
             Err(error) => {
                 let (name, id) = (&request.name, &request.id);
-                log::error!("Task {name}[{id}] cannot be published: {error}");
+                request.error(format_args!(
+                    "Task {name}[{id}] cannot be published: {error}"
+                ));
                 return false;
             }
         }

@@ -193,9 +193,10 @@ impl Worker {
             return None; // it has just ended
         }
         self.tasks.doom(key, Cause::Terminated(signal as i32));
-        let id = self.tasks.requests.get(key)?.id.clone();
-        log::info!("Terminating {id} ({})", signal.as_str());
-        Some(id)
+        let request = self.tasks.requests.get(key)?;
+        let (id, signal) = (&request.id, signal.as_str());
+        request.info(format_args!("Terminating {id} ({signal})"));
+        Some(id.clone())
     }
 
     /// Settles a task that no child has begun, wherever it waits. One that runs is left alone.

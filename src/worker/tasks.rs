@@ -184,7 +184,8 @@ impl Tasks {
         let again = matches!(request.state, State::Running { .. });
         request.state = State::Running { pid, since: now };
         request.started = Some(clock::wall());
-        log::debug!("Task accepted: {}[{}] pid:{pid}", request.name, request.id);
+        let (name, id) = (&request.name, &request.id);
+        request.debug(format_args!("Task accepted: {name}[{id}] pid:{pid}"));
         if !request.acks_late && !request.unread {
             request.tell(Verdict::Ack, acks);
         }
@@ -299,13 +300,14 @@ impl Tasks {
     pub(super) fn published(&mut self, publication: &Publication, fate: Fate, acks: &mut Acks) {
         let lost = fate == Fate::Refused || fate == Fate::Unroutable;
         if lost && publication.mandatory {
-            let Publication { routing_key, .. } = publication;
-            let id = publication
-                .properties
-                .correlation_id
-                .as_deref()
-                .unwrap_or("?");
-            log::error!("Task {id} cannot be published again to {routing_key:?}: {fate:?}");
+            let key = &publication.routing_key;
+            let id = publication.properties.correlation_id.as_deref();
+            let id = id.unwrap_or("?");
+            let line = format!("Task {id} cannot be published again to {key:?}: {fate:?}");
+            match publication.request.map(|key| self.requests.get(key)) {
+                Some(Some(request)) => request.error(format_args!("{line}")),
+                _ => log::error!("{line}"),
+            }
         }
         let Some(key) = publication.request else {
             return;

@@ -114,6 +114,7 @@ def test_t6_7_hup_in_every_state_begins_anew(case, state: str) -> None:
     if state != "broker gone":
         one.worker.wait_log(r"ready\.", times=2)
         assert one.client.call("demo.add", 2, 3) == 5
+    wait_until(lambda: signal.SIGTERM in one.worker.main.signal_set("SigBlk"), "it reads its signals")
     assert one.worker.stop() == 0
 
 

@@ -61,6 +61,7 @@ fn host(folder: &PathBuf, arguments: &[&str]) -> Option<Host> {
         interpreter,
         directory: folder.clone(),
         arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        json_log: false,
     })
 }
 

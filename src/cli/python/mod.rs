@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use super::daemon::{self, Daemon};
-use super::log::{self, Level};
+use super::log::{self, Format, Level};
 use super::log_format::LineFormat;
-use super::own::Own;
+use super::own::{LogFormat, Own};
 use super::pidfile;
 use super::program::Program;
 use super::{FAILURE, environment};
@@ -92,7 +92,7 @@ impl Invocation {
                     }
                 };
                 let arguments = arguments.into_iter().map(as_worker).collect();
-                start(interpreter, arguments)
+                start(interpreter, arguments, false)
                     .map_or_else(|code| code, |started| check(&started.report))
             }
             _ => hand_over(interpreter, &arguments),
@@ -109,7 +109,8 @@ fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program, own: 
     if let Err(reason) = daemon::leave_terminal(&daemon) {
         return fail(&reason);
     }
-    let started = match start(interpreter, arguments) {
+    let json_log = own.log_format == LogFormat::Json;
+    let started = match start(interpreter, arguments, json_log) {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -119,7 +120,11 @@ fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program, own: 
     }
 }
 
-fn start(interpreter: PathBuf, arguments: Vec<OsString>) -> Result<Started, ExitCode> {
+fn start(
+    interpreter: PathBuf,
+    arguments: Vec<OsString>,
+    json_log: bool,
+) -> Result<Started, ExitCode> {
     let arguments = arguments
         .into_iter()
         // A flag of main's.
@@ -131,6 +136,7 @@ fn start(interpreter: PathBuf, arguments: Vec<OsString>) -> Result<Started, Exit
         interpreter,
         directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         arguments,
+        json_log,
     };
     let (zygote, report) = python::start(&host).map_err(|error| match error {
         // It has said why itself.
@@ -168,7 +174,7 @@ fn serve(started: Started, program: Program, own: &Own) -> ExitCode {
     let converted = convert::settings(&report).and_then(|mut settings| {
         own.apply(&mut settings);
         let registry = convert::registry(&report);
-        start_log(&report).map(|()| (settings, registry))
+        start_log(&report, own.log_format).map(|()| (settings, registry))
     });
     let (settings, registry) = match converted {
         Ok((settings, registry)) => {
@@ -203,8 +209,8 @@ fn serve(started: Started, program: Program, own: &Own) -> ExitCode {
 /// Celery's form of a line, which is the log's own.
 const CELERYS_FORMAT: &str = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s";
 
-/// Main's own log, as the app's is written.
-fn start_log(report: &Report) -> Result<(), String> {
+/// Main's own log, as the app's is written, or as JSON.
+fn start_log(report: &Report, format: LogFormat) -> Result<(), String> {
     let worker = report.worker.logfile.as_ref();
     let expand = |pattern: &String| {
         node_name::expand_file(pattern, &report.node, 0)
@@ -220,18 +226,20 @@ fn start_log(report: &Report) -> Result<(), String> {
         file: file.map(PathBuf::from),
         colour: report.colour && !report.worker.custom_logging,
         zone: utc.or_else(|| report.zone.clone()),
-        format: line_format(&report.log),
+        format: match format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Text => line_format(&report.log),
+        },
     };
     log::start(&settings, "MainProcess").map_err(|error| format!("cannot log: {error}"))
 }
 
-/// The form of a line, where that is not Celery's.
-fn line_format(log: &LogReport) -> Option<LineFormat> {
-    let format = log.format.as_deref()?;
-    if format == CELERYS_FORMAT && log.datefmt.is_none() {
-        return None;
-    }
-    LineFormat::parse(format, log.datefmt.as_deref())
+/// The form of a line, as the app has it.
+fn line_format(log: &LogReport) -> Format {
+    let own = log.format.as_deref();
+    let own = own.filter(|format| *format != CELERYS_FORMAT || log.datefmt.is_some());
+    let own = own.and_then(|format| LineFormat::parse(format, log.datefmt.as_deref()));
+    own.map_or(Format::Celery, Format::Own)
 }
 
 /// Python's numbers for log levels.

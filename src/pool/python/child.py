@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 
+import celeriac_log
 from billiard.context import ForkProcess
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.pool import ACK, DEATH, READY, TASK
@@ -298,6 +299,7 @@ class Outbox:
         result = ',"result":' + text_to_json(readable(result)) if result is not None else ""
         head = f'{{"job":{self.job["job"]},"outcome":"success","runtime":{runtime}{result}}}'
         self.write(DONE, head)
+        celeriac_log.job = None
 
     def done(self, outcome, requeue=False, **texts):
         head = {"job": self.job["job"], "outcome": outcome, "runtime": time.monotonic() - self.begun}
@@ -307,6 +309,7 @@ class Outbox:
             if text is not None:
                 head[name] = readable(text)
         self.write(DONE, to_json(head))
+        celeriac_log.job = None
 
     def write(self, kind, head):
         head = head.encode()
@@ -322,6 +325,7 @@ class Outbox:
     def run(self, job, body):
         """Runs one job with Celery's tracer; what comes back is what Celery's own children give back."""
         self.job, self.begun = job, time.monotonic()
+        celeriac_log.job = job
         soft_limit.begin()
         request = request_of(job)
         try:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 
+import celeriac_log
 from billiard import util as billiard_util
 from billiard.einfo import ExceptionInfo
 from celery import signals, states
@@ -50,6 +51,7 @@ def live(host, worker, number, slots, notes, replies):
             reply.update(clerk.see_to(note, body))
         except BaseException as exc:
             logger.error("The clerk could not see to it that %s: %r", note, exc, exc_info=True)
+        celeriac_log.job = None
         write(replies, REPLY, reply)
 
 
@@ -135,7 +137,7 @@ class Clerk:
         """The message in a Job record, as kombu has it, the head of that record, and its body as it came."""
         _, _, _, head_length, body_length = HEADER.unpack_from(record)
         end = HEADER.size + head_length
-        job = load_head(record[HEADER.size:end])
+        job = celeriac_log.job = load_head(record[HEADER.size:end])
         properties = dict(job["properties"], application_headers=job["headers"])
         body = record[end:end + body_length]
         return Message(

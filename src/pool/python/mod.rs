@@ -41,11 +41,12 @@ use crate::sys::process::{self, Exit, Pid};
 const BOOT: &str = include_str!("boot.py");
 
 /// The modules by the names they are imported under.
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
     ("celeriac_child", include_str!("child.py")),
     ("celeriac_clerk", include_str!("clerk.py")),
     ("celeriac_consumer", include_str!("consumer.py")),
     ("celeriac_differences", include_str!("differences.py")),
+    ("celeriac_log", include_str!("log.py")),
     ("celeriac_report", include_str!("report.py")),
     ("celeriac_spawned", include_str!("spawned.py")),
     ("celeriac_zygote", include_str!("zygote.py")),
@@ -60,6 +61,8 @@ pub struct Host {
     pub directory: PathBuf,
     /// The command line of `celery`, from its first option on, such as `-A proj worker -c 4`.
     pub arguments: Vec<String>,
+    /// Whether the processes of the app log as JSON, unless it sets its log up itself.
+    pub json_log: bool,
 }
 
 /// What the zygote reads before anything else.
@@ -68,6 +71,7 @@ struct Letter<'a> {
     boot: &'static str,
     sources: std::collections::BTreeMap<&'static str, &'static str>,
     arguments: &'a [String],
+    json_log: bool,
     main: i32,
     socket: i32,
     report: i32,
@@ -148,6 +152,7 @@ impl Starting {
             boot: BOOT,
             sources: SOURCES.into_iter().collect(),
             arguments: &host.arguments,
+            json_log: host.json_log,
             main: process::current().raw(),
             socket: theirs.as_raw_fd(),
             report: report.as_raw_fd(),

@@ -30,6 +30,7 @@ def begin(role):
             "argv": sys.argv,
             "spawned": {
                 "role": role,
+                "json_log": host["json_log"],
                 "app": app_name(host["arguments"]),
                 "facts": {name: getattr(worker, name, None) for name in FACTS},
                 "include": list(worker.app.conf.include or ()),
@@ -66,10 +67,13 @@ def main(host):
 
     import celeriac_child
     import celeriac_clerk
+    import celeriac_log
     import celeriac_zygote
     from celery.app import trace
     from celery.app.utils import find_app
 
+    if spawned["json_log"]:
+        celeriac_log.install()
     app = find_app(spawned["app"])
     app.set_current()
     app.set_default()

@@ -38,9 +38,12 @@ def main(host):
     if sys.path and sys.path[0] == "":
         sys.path[0] = os.getcwd()  # as `python -m celery` has it
 
+    import celeriac_log
     import celery.apps.worker
     from celery.bin.celery import main as celery_main
 
+    if host["json_log"]:
+        celeriac_log.install()
     celery.apps.worker.Worker = hosted(celery.apps.worker.Worker, host)
     sys.exit(celery_main())
 

@@ -162,7 +162,9 @@ impl Worker {
         for key in late {
             if let Some(request) = self.tasks.requests.get(key) {
                 let (name, id) = (&request.name, &request.id);
-                log::warn!("consumer: Task {name}[{id}] is cancelled: the connection was lost");
+                request.warn(format_args!(
+                    "consumer: Task {name}[{id}] is cancelled: the connection was lost"
+                ));
             }
             let term = self.settings.pool_term();
             let (pool, job) = (self.pool.pool.as_mut(), JobKey(key.into()));
