@@ -86,6 +86,11 @@ impl Books {
         self.clerk.tell(about, weight, body, clock::now());
     }
 
+    /// How many notes the clerk has not answered.
+    pub(super) fn notes(&self) -> usize {
+        self.clerk.notes()
+    }
+
     /// Whether the clerk has so much to do that no tasks should be begun.
     pub(super) fn is_congested(&self) -> bool {
         self.clerk.is_congested()

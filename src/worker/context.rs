@@ -189,6 +189,18 @@ impl Worker {
         submit(job, pool, tasks, &mut consumer.acks, producer, hub.now());
     }
 
+    /// Gives a job to the pool as soon as that may be.
+    fn offer(&mut self, job: Job, hub: &mut Hub<Self>) {
+        let Self {
+            pool,
+            tasks,
+            consumer,
+            producer,
+            ..
+        } = self;
+        offer(job, pool, tasks, &mut consumer.acks, producer, hub.now());
+    }
+
     /// Starts what was put aside while too many results waited for the broker or the clerk.
     pub(super) fn unpark(&mut self, hub: &mut Hub<Self>) {
         while !self.producer.is_congested()
@@ -284,12 +296,8 @@ impl Worker {
                         None
                     }
                 };
-                match job {
-                    Some(job) if producer.is_congested() || tasks.reporter.is_congested() => {
-                        tasks.parked.push_back(job);
-                    }
-                    Some(job) => submit(job, pool, tasks, acks, producer, now),
-                    None => {}
+                if let Some(job) = job {
+                    offer(job, pool, tasks, acks, producer, now);
                 }
             }
         }
@@ -316,10 +324,7 @@ impl Worker {
         let now = hub.now();
         self.enforce_limits(hub);
         while let Some(job) = self.next_due(now) {
-            match self.producer.is_congested() {
-                true => self.tasks.parked.push_back(job),
-                false => self.submit(job, hub),
-            }
+            self.offer(job, hub);
         }
         if let Some(pool) = &mut self.pool.pool {
             pool.handle_deadline(now);
@@ -398,6 +403,21 @@ impl Worker {
         if let Err(error) = consuming.and(publishing) {
             self.give_up(&format!("cannot watch a socket: {error}"), hub);
         }
+    }
+}
+
+/// Gives a job to the pool, or puts it aside while too many results wait for the broker or the clerk.
+fn offer(
+    job: Job,
+    pool: &mut PoolPart,
+    tasks: &mut Tasks,
+    acks: &mut Acks,
+    producer: &mut Producer,
+    now: Instant,
+) {
+    match producer.is_congested() || tasks.reporter.is_congested() {
+        true => tasks.parked.push_back(job),
+        false => submit(job, pool, tasks, acks, producer, now),
     }
 }
 

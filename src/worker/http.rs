@@ -34,6 +34,13 @@ pub(super) struct Http {
     connections: Slots<Connection>,
 }
 
+impl Http {
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
+
 #[derive(Debug)]
 struct Connection {
     socket: SharedFd,

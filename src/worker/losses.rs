@@ -42,6 +42,11 @@ impl Losses {
         false
     }
 
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
     /// The task has come to an end of its own. How many losses that makes up for.
     pub(super) fn forget(&mut self, id: &str) -> u32 {
         let place = self.seen.iter().position(|(seen, _)| seen == id);

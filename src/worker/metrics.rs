@@ -190,6 +190,7 @@ impl Worker {
         self.write_tasks(&mut page);
         self.write_pool(&mut page);
         self.write_connections(&mut page);
+        self.write_kept(&mut page);
         let stall = self.stall.as_secs_f64();
         page.gauge(
             "loop_stall_seconds_max",
@@ -274,6 +275,41 @@ impl Worker {
             &[("", lines::dropped())],
             "Lines of main's log that nobody took in time.",
         );
+    }
+
+    /// T13.1: everything that waits here or is remembered, so that it can be seen to be bounded.
+    fn write_kept(&self, page: &mut Page) {
+        let Self {
+            tasks, producer, ..
+        } = self;
+        let (revoked, stamps) = tasks.revoked.counts();
+        let (published, passing) = producer.octets();
+        let (nodes, elections) = self.gossip.counts();
+        let books = tasks.reporter.books.as_ref();
+        let kept = [
+            ("requests", tasks.requests.len()),
+            ("tasks_rate_limited", tasks.rates.len()),
+            ("tasks_parked", tasks.parked.len()),
+            ("timers", tasks.due.len()),
+            ("task_events", tasks.events.len()),
+            ("publication_octets", published),
+            ("event_and_reply_octets", passing),
+            ("notes_to_clerk", books.map_or(0, |books| books.notes())),
+            ("revoked_ids", revoked),
+            ("revoked_stamps", stamps),
+            ("losses", tasks.losses.len()),
+            ("settled_deliveries", tasks.recall.recent()),
+            ("awaited_deliveries", tasks.recall.awaited()),
+            ("nodes", nodes),
+            ("elections", elections),
+            ("series", tasks.events.metrics.series),
+            ("http_connections", self.http.connections()),
+        ];
+        let help = "What waits in main or is remembered there; each has a bound.";
+        page.family("kept", "gauge", help);
+        for (what, count) in kept {
+            let _ = writeln!(page.0, "celeriac_kept{{what=\"{what}\"}} {count}");
+        }
     }
 
     fn write_pool(&self, page: &mut Page) {

@@ -56,6 +56,11 @@ impl Notices {
         self.waiting.is_empty()
     }
 
+    /// The octets that wait.
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+
     /// How many were ever dropped.
     pub(super) fn dropped_ever(&self) -> u64 {
         self.dropped_ever

@@ -146,6 +146,11 @@ impl Producer {
         self.outbox.is_empty() && self.settled.is_empty()
     }
 
+    /// The octets of publications that are not settled, and of what may be lost.
+    pub(super) fn octets(&self) -> (usize, usize) {
+        (self.octets, self.notices.octets())
+    }
+
     /// How many publications are not settled.
     pub(super) fn backlog(&self) -> usize {
         self.outbox.len()

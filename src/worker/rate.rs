@@ -91,6 +91,12 @@ impl Buckets {
         }
     }
 
+    /// How many jobs wait.
+    pub(super) fn len(&self) -> usize {
+        let queues = self.by_task.values().map(|bucket| bucket.queue.len());
+        self.freed.len() + queues.sum::<usize>()
+    }
+
     /// Limits a task from now on, or no longer. Jobs that wait keep their places.
     pub(super) fn limit(&mut self, task: &str, rate: Option<Rate>, now: Instant) {
         match (self.by_task.get_mut(task), rate) {

@@ -146,8 +146,12 @@ impl Recall {
         take(&mut self.young, id, is_it).or_else(|| take(&mut self.old, id, is_it))
     }
 
+    /// How many deliveries are remembered that were settled on the channel that stands.
+    pub(super) fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
     /// How many deliveries are awaited.
-    #[cfg(test)]
     pub(super) fn awaited(&self) -> usize {
         let halves = self.young.values().chain(self.old.values());
         halves.map(Vec::len).sum()

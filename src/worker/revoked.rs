@@ -23,20 +23,29 @@ pub const REVOKES_MAX: usize = 50_000;
 /// How long an id is remembered (`CELERY_WORKER_REVOKE_EXPIRES`).
 pub const REVOKE_EXPIRES: Duration = Duration::from_secs(10_800);
 
-/// The revoked tasks. Ids are forgotten when they are too old or too many; stamps are kept, as in Celery.
+/// The revoked tasks. Ids are forgotten when they are too old or too many; stamps only when they are too many.
 #[derive(Clone, Debug)]
 pub struct Revoked {
     ids: LimitedSet<String>,
+    /// The values of each name, the oldest first.
     stamps: BTreeMap<String, Vec<Value>>,
+    most: usize,
 }
 
 impl Revoked {
-    /// Nothing revoked; at most `most` ids, each for `age`.
+    /// Nothing revoked; at most `most` ids, each for `age`, and at most `most` stamps.
     pub fn new(most: usize, age: Duration) -> Self {
         Self {
             ids: LimitedSet::new(most, age),
             stamps: BTreeMap::new(),
+            most,
         }
+    }
+
+    /// How many ids, and how many stamps.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let stamps = self.stamps.values().map(Vec::len);
+        (self.ids.len(), stamps.sum())
     }
 
     /// Revokes an id, as of `at`; ids from elsewhere are as old as they are there. Whether that is news.
@@ -50,8 +59,23 @@ impl Revoked {
         let news = !known.contains(&value);
         if news {
             known.push(value);
+            if self.counts().1 > self.most {
+                self.forget_stamp(name);
+            }
         }
         news
+    }
+
+    /// There are too many: the oldest of this name goes, or one of another when it has no other.
+    fn forget_stamp(&mut self, name: &str) {
+        let mut others = self.stamps.keys().filter(|other| *other != name);
+        let other = others.next().cloned();
+        let is_only = self.stamps.get(name).is_some_and(|all| all.len() == 1);
+        let name = other.filter(|_| is_only).unwrap_or_else(|| name.to_owned());
+        if let Some(values) = self.stamps.get_mut(&name) {
+            values.remove(0);
+        }
+        self.stamps.retain(|_, values| !values.is_empty());
     }
 
     /// Whether this id is revoked.
@@ -255,6 +279,20 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// T13.1: whoever revokes by stamps, for ever.
+    #[test]
+    fn there_are_only_so_many_stamps() {
+        let mut revoked = Revoked::new(3, REVOKE_EXPIRES);
+        for number in 0..10 {
+            revoked.insert_stamp("many", number.into());
+            revoked.insert_stamp(&format!("once.{number}"), number.into());
+            assert!(revoked.counts().1 <= 3);
+            let last = serde_json::json!({format!("once.{number}"): number});
+            let last = last.as_object().unwrap();
+            assert!(revoked.revoking_stamp(last).is_some(), "{number}");
+        }
+    }
 
     #[test]
     fn every_stamp_is_looked_at_and_each_of_its_values() {

@@ -135,6 +135,11 @@ impl TaskEvents {
         self.queue.pop_front()
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// How many were dropped because nobody fetched them.
     pub fn dropped(&self) -> u64 {
         self.dropped

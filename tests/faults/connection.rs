@@ -1,9 +1,9 @@
 //! Stories of connections: silent brokers, silent subscriptions, failover, refused logins, a blocked publisher.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use celeriac::amqp::method::{basic, connection};
+use celeriac::amqp::method::{basic, connection, queue};
 use celeriac::amqp::{Properties, ReplyCode};
 use celeriac::broker::faults::{Action, Fault, Trigger};
 use celeriac::broker::harness::TestBroker;
@@ -12,7 +12,8 @@ use celeriac::client::Control;
 use celeriac::sys::signal::{self, Signal};
 
 use crate::Cell;
-use crate::scene::{PATIENCE, QUEUE, Set, scene, until};
+use crate::client::Client;
+use crate::scene::{PATIENCE, QUEUE, Scene, Set, scene, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -49,6 +50,10 @@ pub(crate) fn cells() -> Vec<Cell> {
         Cell::new("t11_4_heartbeats_go_on_while_the_worker_leaves", leaving),
         Cell::new("t11_4_heartbeats_go_on_until_it_begins_anew", anew),
         Cell::new("t21_a_blocked_publisher_stops_no_task", blocked),
+        Cell::new(
+            "t21_what_comes_due_while_nothing_can_be_published_waits_its_turn",
+            due_while_blocked,
+        ),
         Cell::new("t22_three_brokers_restart_in_turn", rolling),
         Cell::new("t22_home_is_the_first_broker", home),
         Cell::new("t23_a_refused_login_ends_a_worker_that_starts", refused),
@@ -255,6 +260,67 @@ fn blocked() {
     let took = since.elapsed();
     // Two seconds, and one for a busy machine.
     assert!(took < 3 * SECOND, "{took:?}");
+}
+
+/// Results wait for the broker, as many as main keeps; by then no task is begun, and none of those that come due is lost.
+fn due_while_blocked() {
+    let settings = Settings {
+        memory_limit: 1 << 20,
+        ..Settings::default()
+    };
+    let mut scene = Set::new(&settings, 1).ready();
+    let address = scene.brokers[0].address();
+    scene.client_of(address).declare("full");
+    let first: Vec<String> = (0..2).map(|_| scene.send("f.early", 2000)).collect();
+    scene.wait_begin(&first[1]);
+    let asked = Properties {
+        reply_to: Some("nobody".into()),
+        ..Properties::default()
+    };
+    for _ in 0..10 {
+        scene.send_to(0, "f.large", 8 << 20, &asked);
+    }
+    let full = "x".repeat(2 << 20);
+    scene.client_of(address).publish("full", &full);
+    let said = |scene: &Scene, wanted: &dyn Fn(&str) -> bool| {
+        until("it says so", PATIENCE, || {
+            signal::kill(scene.pid(), Signal::SIGUSR1).expect("it lives");
+            thread::sleep(SECOND / 20);
+            let log = scene.log();
+            let dump = log.rsplit_once("w@test: pid").unwrap_or_default().1;
+            dump.matches(" is idle").count() == 2 && wanted(dump)
+        });
+    };
+    // The broker may take a message of each connection before it stops to read.
+    said(&scene, &|dump| {
+        let enough = ["; 9 ", "; 10 "];
+        enough
+            .iter()
+            .any(|count| dump.contains(&format!("{count}messages are not confirmed")))
+    });
+    let later = SystemTime::now() + SECOND;
+    let mut due = Vec::new();
+    for _ in 0..3 {
+        scene.reconnect();
+        due.push(scene.send_later("f.early", later));
+    }
+    said(&scene, &|dump| {
+        let waits = |name: &String| dump.contains(&format!("f.early[{name}] Waiting"));
+        due.iter().all(waits)
+    });
+    assert_eq!(scene.noted("begin", &due[0]), 0);
+    let purge = queue::Purge {
+        queue: "full".into(),
+        nowait: false,
+    };
+    Client::connect(address).call(purge);
+    for name in &due {
+        scene.wait_end(name, PATIENCE);
+    }
+    scene.wait_settled();
+    scene.ran_once(&due);
+    scene.ran_once(&first);
+    scene.stop();
 }
 
 fn rolling() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use celeriac::amqp::connection::State;
 use celeriac::amqp::table::TableBuf;
@@ -16,6 +16,7 @@ use celeriac::broker::faults::{Action, Fault, Trigger};
 use celeriac::broker::harness::TestBroker;
 use celeriac::broker::{QueueOverview, Settings};
 use celeriac::client::{Control, Stats};
+use celeriac::message::moment;
 use celeriac::sys::process::Pid;
 use celeriac::sys::signal::{self, Signal};
 
@@ -168,7 +169,13 @@ impl Scene {
     /// The same, to a queue that the worker has declared.
     #[track_caller]
     pub(crate) fn send_on(&mut self, queue: &str, task: &str, milliseconds: u64) -> String {
-        self.publish(0, queue, (task, milliseconds), &Properties::default())
+        self.publish(0, queue, (task, milliseconds), &Properties::default(), None)
+    }
+
+    /// The same, not to be run before this moment.
+    #[track_caller]
+    pub(crate) fn send_later(&mut self, task: &str, eta: SystemTime) -> String {
+        self.publish(0, QUEUE, (task, 0), &Properties::default(), Some(eta))
     }
 
     #[track_caller]
@@ -179,7 +186,7 @@ impl Scene {
         milliseconds: u64,
         properties: &Properties<'_>,
     ) -> String {
-        self.publish(broker, QUEUE, (task, milliseconds), properties)
+        self.publish(broker, QUEUE, (task, milliseconds), properties, None)
     }
 
     #[track_caller]
@@ -189,12 +196,16 @@ impl Scene {
         queue: &str,
         (task, milliseconds): (&str, u64),
         properties: &Properties<'_>,
+        eta: Option<SystemTime>,
     ) -> String {
         self.published += 1;
         let name = format!("n{}", self.published);
         let mut headers = TableBuf::new();
         headers.insert("task", task).unwrap();
         headers.insert("id", name.as_str()).unwrap();
+        if let Some(eta) = eta {
+            headers.insert("eta", moment::format(eta).as_str()).unwrap();
+        }
         let properties = Properties {
             content_type: Some("application/json".into()),
             content_encoding: Some("utf-8".into()),
@@ -218,6 +229,11 @@ impl Scene {
             self.client = None;
         }
         panic!("{name} is not confirmed");
+    }
+
+    /// Sends what comes next on another connection.
+    pub(crate) fn reconnect(&mut self) {
+        self.client = None;
     }
 
     /// A connection to this broker, before a fault may hit its making.

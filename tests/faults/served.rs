@@ -24,6 +24,9 @@ pub(crate) fn app() -> App {
     App::new("faults")
         .task("f.early", work)
         .task_with("f.late", work, late())
+        .task("f.large", |_, (_, octets): (String, usize)| {
+            Ok("x".repeat(octets))
+        })
         .task_with("f.retry", retry, late())
 }
 

@@ -13,6 +13,7 @@ from celery.utils.collections import LimitedSet
 from celery.worker.state import Persistent
 
 from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
+from test_events import Monitor
 
 
 def revoke(client: Client, worker: Worker, identity: str, **options) -> None:
@@ -21,21 +22,29 @@ def revoke(client: Client, worker: Worker, identity: str, **options) -> None:
     assert "ok" in answer[worker.name]
 
 
-def test_t15_5_what_waits_is_discarded_at_once(make_worker, client: Client, raw: Raw, queue: str) -> None:
-    worker = make_worker(concurrency=1, loglevel="DEBUG")
-    running = client.send("demo.sleep", (2,))
-    worker.child_running(running.id)
-    waiting, held = client.send("demo.add", (2, 3)), client.send("demo.add", (2, 3), countdown=60)
-    for result in waiting, held:
-        worker.wait_log(rf"\[{result.id}\] received")
-        with elapsed() as since:
+@pytest.mark.celeriac("Celery discards it when its turn comes")
+def test_t15_5_what_waits_is_discarded_at_once(life_worker, client: Client, raw: Raw, queue: str) -> None:
+    """Reserved or held: acknowledged, REVOKED, and an event, while what runs goes on."""
+    worker = life_worker(concurrency=1, loglevel="DEBUG", arguments=["-E"])
+    monitor = Monitor(client, worker.name)
+    try:
+        running = client.send("life.sleep", (3,))
+        worker.child_running(running.id)
+        waiting = client.send("life.add", (2, 3)), client.send("life.late_sleep", (0,)), client.send("life.add", (2, 3), countdown=60)
+        for result in waiting:
+            worker.wait_log(rf"\[{result.id}\] received")
             revoke(client, worker, result.id)
             with pytest.raises(TaskRevokedError, match="revoked"):
                 result.get(timeout=TIMEOUT)
-            if worker.kind == "celeriac":
-                assert since() < 1.5
-    assert running.get(timeout=TIMEOUT) == 2
-    wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
+            assert monitor.story(result.id, "task-revoked") == ["received", "revoked"]
+            event = monitor.of_task(result.id)[-1]
+            assert (event["terminated"], event["signum"], event["expired"]) == (False, None, False)
+        wait_until(lambda: raw.counts(queue) == (0, 0), "acknowledged, as is the task that runs")
+        assert not running.ready(), "at once"
+        assert running.get(timeout=TIMEOUT) == 3
+        wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
+    finally:
+        monitor.close()
 
 
 def test_a_running_task_is_left_alone_by_a_plain_revoke(make_worker, client: Client) -> None:

@@ -51,6 +51,13 @@ pub struct Gossip {
     timer: Option<TimerKey>,
 }
 
+impl Gossip {
+    /// How many nodes are known, and how many elections are under way.
+    pub(in crate::worker) fn counts(&self) -> (usize, usize) {
+        (self.nodes.len(), self.elections.len())
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Node {
     heard: Instant,

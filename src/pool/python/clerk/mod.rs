@@ -174,6 +174,11 @@ impl Clerk {
         self.notes.is_empty() && self.events.is_empty()
     }
 
+    /// How many notes wait for their answer.
+    pub fn notes(&self) -> usize {
+        self.notes.len()
+    }
+
     /// Whether so many notes wait that no more should be made.
     pub fn is_congested(&self) -> bool {
         self.notes.is_long()

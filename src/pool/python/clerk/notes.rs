@@ -136,6 +136,11 @@ impl Notes {
         self.letters.is_empty()
     }
 
+    /// How many were not answered.
+    pub(super) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
     /// Whether so many wait that no more should be made.
     pub(super) fn is_long(&self) -> bool {
         self.kept > LONG
