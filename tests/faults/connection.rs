@@ -131,8 +131,15 @@ fn rules() {
         rules: Rules::RabbitMq43,
         ..Settings::default()
     };
-    let mut scene = Set::new(&settings, 1).ready();
+    let options = &["--autoscale", "2,1", "--prefetch-multiplier", "1"];
+    let set = Set::new(&settings, 1);
+    let mut scene = Set { options, ..set }.ready();
     scene.serves(PATIENCE);
+    let eta = scene.send_later("f.late", SystemTime::now() + SECOND);
+    let busy = [scene.send("f.late", 2000), scene.send("f.late", 0)];
+    scene.wait_begin(&busy[1]);
+    assert_eq!(scene.noted("end", &busy[0]), 0, "there are two children");
+    scene.wait_end(&eta, PATIENCE);
     let url = scene.brokers[0].url();
     let mut control = Control::connect(&url)
         .expect("a connection")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import signal
+import sys
 import time
 
 import pytest
+from kombu import Queue
 
-from harness import TIMEOUT, Client, Raw, elapsed, wait_until
+from harness import TIMEOUT, Client, Raw, celeriac_binary, elapsed, wait_until
 from rabbitmq import RabbitMQ
 
 LOST = r"Connection to broker lost"
@@ -122,6 +125,33 @@ def test_t7_1_a_hundred_late_tasks_and_lost_connections(
     fragile.control("delete_user", queue)
 
 
+@pytest.mark.celeriac("Celery's main process forgets its heartbeats now and then")
+def test_t11_2_heartbeats_on_a_machine_that_has_no_time(
+    make_worker, life_program: pathlib.Path, fragile: RabbitMQ, there: Client, scale
+) -> None:
+    """T11.2: sixty-four children compute, and main has no more of the processors than any of them.
+
+    All are niced, so that the rest of the machine goes on. The promise is for a day: `CELERIAC_SOAK=86400` seconds.
+    """
+    seconds = int(os.environ.get("CELERIAC_SOAK") or scale(20, 3000))
+    signal.alarm(seconds + 200)
+    command = ["nice", "-n", "19", str(life_program)]
+    worker = make_worker(
+        fragile.url + "?heartbeat=5", concurrency=64, command=command, urls_in_environment=True, loglevel="DEBUG",
+        arguments=["--consumer-timeout", "0"],
+    )
+    for _ in range(64):
+        there.send("life.spin", (seconds + 100,), ignore_result=True)
+    worker.wait_log("Task accepted", times=64, timeout=60)
+    time.sleep(seconds)
+    assert there.app.control.ping(timeout=30, limit=1, destination=[worker.name])
+    assert not re.search(rf"{LOST}|producer: Connection to", worker.log)
+    missed = [log for log in (fragile.home / "log").glob("*.log") if "missed heartbeats" in log.read_text(errors="replace")]
+    assert not missed
+    worker.send_signal(signal.SIGKILL)  # its children go with it, in less time than it takes to find them
+    worker.wait()
+
+
 @pytest.mark.celeriac("Celery waits for two minutes, and runs the task twice")
 def test_t11_3_a_stopped_broker_is_noticed_and_nothing_runs_twice(
     app_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path
@@ -183,3 +213,25 @@ def test_t10_1_a_quorum_queue(app_worker, fragile: RabbitMQ, there: Client, queu
         assert since() < 5.5, "side by side; one after the other they take six"
     for code in ("(540)", "(541)", "(406)"):
         assert code not in worker.log
+
+
+@pytest.mark.celeriac("Celery ends, or tries again for ever")
+def test_t10_1_a_quorum_queue_of_somebody_else(
+    make_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path
+) -> None:
+    """T10.1: nothing that the app says tells that it is one; RabbitMQ does, by ending the connection."""
+    name = f"{queue}.quorum"
+    look.channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+    (tmp_path / "foreign_app.py").write_text(
+        "from kombu import Queue\n"
+        "from life_app import app\n"
+        f"app.conf.task_queues = [Queue({name!r}, no_declare=True)]\n"
+    )
+    command = [str(celeriac_binary()), "--python", sys.executable, "-A", "foreign_app"]
+    worker = make_worker(fragile.url, on=name, command=command, urls_in_environment=True)
+    there.app.amqp.queues.add(Queue(name, no_declare=True))
+    assert there.send("life.add", (2, 3), queue=name).get(timeout=TIMEOUT) == 5
+    worker.wait_log("a queue takes no limit for the whole channel: .*540")
+    fragile.control("close_all_connections", "by the test")
+    worker.wait_log("Connected to", times=3)
+    assert len(re.findall(r"\(540\)", worker.log)) == 2, "one line that says it, and one for the connection"
