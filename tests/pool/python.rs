@@ -4,24 +4,28 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use celeriac::message::headers::Headers;
 use celeriac::message::record::{Done, Outcome};
 use celeriac::pool::python::{self, Host, Report, StartError};
 use celeriac::pool::{Finish, JobKey, PoolSettings};
-use celeriac::sys::process::{self, Exit};
+use celeriac::sys::process::{self, Exit, Pid};
 use celeriac::sys::signal::Signal;
 
-use crate::driver::{Driver, settings};
+use crate::driver::{Driver, freeze, settings};
 
 stories![
     a_python_task_runs,
     python_tasks_end_in_their_own_ways,
-    a_python_child_lives_as_celerys_do,
+    t14_4_a_python_child_lives_and_leaves_as_celerys_do,
     a_python_child_ends_with_its_task,
     t3_3_a_python_child_dies_after_every_prefix_of_its_answer,
+    t4_5_a_python_job_that_is_not_taken_goes_to_another_child,
+    t14_2_python_children_are_replaced_after_their_share_of_jobs,
     an_app_that_cannot_be_loaded,
     the_report_tells_what_main_must_know,
 ];
@@ -182,7 +186,7 @@ fn python_tasks_end_in_their_own_ways() {
     story.end();
 }
 
-fn a_python_child_lives_as_celerys_do() {
+fn t14_4_a_python_child_lives_and_leaves_as_celerys_do() {
     let Some(mut story) = Story::begin("lives", settings(1)) else {
         return;
     };
@@ -275,6 +279,60 @@ fn t3_3_a_python_child_dies_after_every_prefix_of_its_answer() {
     assert!(written > 12, "the header alone is longer");
     let mut ends = story.driver.owner.finishes.values();
     assert!(ends.all(|finishes| finishes.len() == 1));
+    story.end();
+}
+
+fn t4_5_a_python_job_that_is_not_taken_goes_to_another_child() {
+    let take_timeout = Duration::from_millis(500);
+    let settings = PoolSettings {
+        take_timeout,
+        ..settings(2)
+    };
+    let Some(mut story) = Story::begin("taken", settings) else {
+        return;
+    };
+    story.driver.ups(2);
+    let probe = story.submit("add", "probe", "[1, 2]");
+    story.driver.done(probe);
+    let stopped = story.driver.owner.assigned(probe)[0];
+    freeze(stopped);
+    let job = story.submit("add", "job", "[2, 3]");
+    story.driver.done(job);
+    assert_eq!(story.meta("job")["result"], 5);
+    let assigned = story.driver.owner.assigned(job);
+    assert_eq!((assigned.len(), assigned[0]), (2, stopped));
+    assert_eq!(story.driver.owner.finishes[&job].len(), 1);
+    assert_eq!(story.driver.exit_of(stopped), (Exit::Signal(9), true));
+    story.end();
+}
+
+fn t14_2_python_children_are_replaced_after_their_share_of_jobs() {
+    let settings = PoolSettings {
+        max_tasks_per_child: NonZeroU32::new(3),
+        ..settings(2)
+    };
+    let Some(mut story) = Story::begin("share", settings) else {
+        return;
+    };
+    let jobs: Vec<JobKey> = (0..12)
+        .map(|number| story.submit("add", &format!("job-{number}"), "[2, 3]"))
+        .collect();
+    let mut shares: HashMap<Pid, u32> = HashMap::new();
+    for job in jobs {
+        story.driver.done(job);
+        let [pid] = story.driver.owner.assigned(job)[..] else {
+            panic!("given to one child");
+        };
+        *shares.entry(pid).or_default() += 1;
+    }
+    assert!(
+        shares.len() >= 4 && shares.values().all(|share| *share <= 3),
+        "{shares:?}"
+    );
+    for (pid, _) in shares.iter().filter(|(_, share)| **share == 3) {
+        assert_eq!(story.driver.exit_of(*pid), (Exit::Code(0), true));
+        assert!(story.notes().contains(&format!("shutdown {pid} 0\n")));
+    }
     story.end();
 }
 
