@@ -128,6 +128,7 @@
 //! | `pool_restart` with `reload` reloads modules in main | the app is imported anew by another zygote, whose children take over; should that fail, those there are stay | |
 //! | the autoscaler takes min above max as it comes | there are never more children than max | |
 //! | `status --json` prints the count of nodes under the JSON | JSON alone | |
+//! | a heartbeat every two seconds, whoever listens | the same; when the broker gives them back because no queue takes them, neither a monitor's nor another worker's gossip, at last only one in five, until a monitor says that it begins (all of Celery's do) or one is taken; with `-E` always | events are for those who listen |
 //! | up to 24 events of tasks travel together | up to 200, which a busy worker gathers for up to 10 ms | receivers read lists of any length |
 //! | `stats` tells the size of the pool at the start as `max-concurrency` | its size now | |
 //! | `active` and its like show the arguments of any task | of a message of more than 64 KiB the publisher's text of them | main keeps no large bodies |

@@ -17,6 +17,8 @@ pub(super) struct Notice {
     pub(super) routing_key: String,
     /// 1: it goes with the broker. Celery's requests are 2 all the same.
     pub(super) delivery_mode: u8,
+    /// Whether the broker gives it back when no queue takes it.
+    pub(super) mandatory: bool,
     /// The headers.
     pub(super) headers: TableBuf,
     /// The body: JSON.
@@ -81,6 +83,7 @@ mod tests {
             exchange: String::new(),
             routing_key: key.to_string(),
             delivery_mode: 1,
+            mandatory: false,
             headers: TableBuf::new(),
             body: vec![0; size],
         }

@@ -137,6 +137,8 @@ impl Producer {
 
     /// Closes the connection in order; what is not confirmed by now stays here.
     pub(super) fn close(&mut self, now: Instant) {
+        self.take_events(); // the last says that the worker goes
+        self.fill_side(now);
         (self.channel, self.side) = (Channel::None, Channel::None);
         self.link.close(now);
     }
@@ -201,9 +203,7 @@ impl Producer {
         }
         let events = self.events.pending();
         if self.gather_events.is_due(events, ENOUGH_EVENTS, now) {
-            while let Some(notice) = self.events.poll_notice() {
-                self.notices.push(notice);
-            }
+            self.take_events();
         }
         self.fill_side(now);
         let asked = matches!(self.channel, Channel::Opening(_) | Channel::Selecting(_));
@@ -224,6 +224,12 @@ impl Producer {
             self.gather_events.deadline(),
             reopened.map(|opened| opened + super::REOPEN_PAUSE),
         ])
+    }
+
+    fn take_events(&mut self) {
+        while let Some(notice) = self.events.poll_notice() {
+            self.notices.push(notice);
+        }
     }
 
     /// Hands notices to the connection.
@@ -253,8 +259,8 @@ impl Producer {
                 ..Properties::default()
             };
             let (exchange, key) = (notice.exchange.as_str(), notice.routing_key.as_str());
-            let result =
-                connection.publish(channel, exchange, key, false, &properties, &notice.body);
+            let (mandatory, body) = (notice.mandatory, &notice.body);
+            let result = connection.publish(channel, exchange, key, mandatory, &properties, body);
             if let Err(error) = result {
                 log::error!(
                     "producer: cannot publish to exchange {exchange:?} with key {key:?}: {error}"
@@ -333,6 +339,7 @@ impl Producer {
             blocked,
             closed,
             settled,
+            events,
             ..
         } = self;
         let (mut any, mut open, mut select) = (false, false, None);
@@ -363,6 +370,7 @@ impl Producer {
                             settled.push((publication, fate));
                         });
                     }
+                    Event::Return(returned) if events.came_back(&returned) => {}
                     Event::Return(returned) => outbox.returned(|sent| is_same(sent, &returned)),
                     Event::ChannelClosed {
                         channel: number,

@@ -260,6 +260,7 @@ impl Worker {
             exchange: asker.exchange.clone(),
             routing_key: asker.routing_key.clone(),
             delivery_mode: 1,
+            mandatory: false,
             headers,
             body: pidbox::reply_body(&self.settings.node_name, json),
         });

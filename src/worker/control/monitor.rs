@@ -5,6 +5,7 @@ use crate::hub::Hub;
 use crate::message::json::{Field, Raw, python_str};
 use crate::message::pidbox::{Arguments, Exception};
 use crate::worker::Worker;
+use crate::worker::events::{HEARTBEAT, SOFTWARE};
 
 type Cx<'a> = &'a mut Worker;
 type Turn<'a> = &'a mut Hub<Worker>;
@@ -15,6 +16,7 @@ pub(super) fn enable_events(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answe
     if !cx.producer.events.is_available() {
         return Ok(Reply::error(UNAVAILABLE));
     }
+    cx.producer.events.expect_audience();
     if std::mem::replace(&mut cx.tasks.events.watched, true) {
         return Ok(Reply::ok("task events already enabled"));
     }
@@ -37,9 +39,10 @@ pub(super) fn disable_events(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answ
 /// Monitors ask for this when they start, to learn who is there.
 pub(super) fn heartbeat(cx: Cx<'_>, _: Turn<'_>, _: &Arguments<'_>) -> Answer {
     log::debug!("Heartbeat requested by remote.");
-    let [ident, version, system] = crate::worker::events::SOFTWARE;
+    cx.producer.events.expect_audience();
+    let [ident, version, system] = SOFTWARE;
     let fields = [("freq", Field::Integer(5)), ident, version, system];
-    cx.producer.events.worker("worker-heartbeat", &fields);
+    cx.producer.events.worker(HEARTBEAT, &fields);
     Ok(Reply::null())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::SOFTWARE;
+use super::{HEARTBEAT, SOFTWARE};
 use crate::hub::{Hub, TimerKey};
 use crate::message::event::Field;
 use crate::message::json::list;
@@ -19,9 +19,10 @@ pub(in crate::worker) struct Heart {
 impl Worker {
     /// Says that the worker is there, and goes on saying so.
     pub(in crate::worker) fn start_heart(&mut self, every: Duration, hub: &mut Hub<Self>) {
+        self.producer.events.expect_audience();
         self.beat("worker-online");
         let timer = hub.call_repeatedly(every, |worker: &mut Self, _: &mut Hub<Self>| {
-            worker.beat("worker-heartbeat");
+            worker.beat(HEARTBEAT);
         });
         if let Some(before) = self.heart.timer.replace(timer) {
             hub.cancel(before);
@@ -40,6 +41,11 @@ impl Worker {
         let Some(every) = self.settings.monitoring.heartbeat else {
             return;
         };
+        // The signal is the app's, and may be what keeps a file of its own fresh.
+        self.send_signal("heartbeat_sent");
+        if kind == HEARTBEAT && !self.producer.events.wants_heartbeat() {
+            return;
+        }
         let running = |state: State| matches!(state, State::Running { .. });
         let requests = self.tasks.requests();
         let active = requests.filter(|request| running(request.state)).count();
@@ -57,6 +63,5 @@ impl Worker {
             system,
         ];
         self.producer.events.worker(kind, &fields);
-        self.send_signal("heartbeat_sent");
     }
 }

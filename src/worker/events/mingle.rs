@@ -103,6 +103,7 @@ impl Worker {
             exchange: pidbox::REQUESTS.to_owned(),
             routing_key: String::new(),
             delivery_mode: 2,
+            mandatory: false,
             headers,
             body: call.body(),
         });

@@ -3,6 +3,7 @@
 //! Events are encoded when they happen and leave by the producer, as notices that may be lost. Those of tasks are
 //! gathered and leave as one list, which is what makes them cheap.
 
+mod audience;
 pub(in crate::worker) mod gossip;
 pub(in crate::worker) mod heart;
 pub(in crate::worker) mod mingle;
@@ -11,8 +12,11 @@ mod tasks;
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use audience::Audience;
+
 use super::notices::Notice;
 use super::settings::Settings;
+use crate::amqp::connection::Returned;
 use crate::amqp::table::TableBuf;
 use crate::message::event::{self, Field, Sender};
 use crate::sys::{clock, process};
@@ -20,6 +24,9 @@ use crate::util::lamport::Lamport;
 
 /// So many events of tasks travel in one message at most.
 const BATCH: usize = 200;
+
+/// The event that says again that the worker is there.
+pub(in crate::worker) const HEARTBEAT: &str = "worker-heartbeat";
 
 /// What runs here, in events of the worker.
 pub(in crate::worker) const SOFTWARE: [(&str, Field<'_>); 3] = [
@@ -39,6 +46,8 @@ pub(in crate::worker) struct Dispatcher {
     utcoffset: f64,
     /// Somebody asked for events of some kind: there is something to enable and disable.
     available: bool,
+    /// Who listens to heartbeats; nothing when they are wanted anyway.
+    audience: Option<Audience>,
     /// `[event, event` of tasks.
     batch: Vec<u8>,
     batched: usize,
@@ -58,10 +67,34 @@ impl Dispatcher {
             available: monitoring.task_events
                 || monitoring.gossip
                 || monitoring.heartbeat.is_some(),
+            // With `-E` somebody has said that this worker is watched.
+            audience: (!monitoring.task_events).then(Audience::default),
             batch: Vec::new(),
             batched: 0,
             ready: VecDeque::new(),
         }
+    }
+
+    /// Whether a heartbeat that is due is to be sent (T16.3).
+    pub(in crate::worker) fn wants_heartbeat(&mut self) -> bool {
+        self.audience.as_mut().is_none_or(Audience::wants_one)
+    }
+
+    /// Somebody listens from now on, or may.
+    pub(in crate::worker) fn expect_audience(&mut self) {
+        if let Some(audience) = &mut self.audience {
+            audience.expect();
+        }
+    }
+
+    /// A message was given back, as no queue takes it. Whether it was a heartbeat.
+    pub(in crate::worker) fn came_back(&mut self, returned: &Returned<'_>) -> bool {
+        let is_heartbeat = returned.exchange == event::EXCHANGE
+            && returned.routing_key == event::routing_key(HEARTBEAT).as_str();
+        if is_heartbeat && let Some(audience) = &mut self.audience {
+            audience.came_back();
+        }
+        is_heartbeat
     }
 
     /// Whether it sends anything at all.
@@ -95,7 +128,10 @@ impl Dispatcher {
         let clock = self.clock.forward();
         self.sender
             .write(&mut body, kind, clock, seconds(now), fields);
-        let notice = self.notice(event::routing_key(kind), body);
+        let notice = Notice {
+            mandatory: kind == HEARTBEAT && self.audience.is_some(),
+            ..self.notice(event::routing_key(kind), body)
+        };
         self.ready.push_back(notice);
     }
 
@@ -131,6 +167,7 @@ impl Dispatcher {
             exchange: event::EXCHANGE.to_owned(),
             routing_key,
             delivery_mode: 1,
+            mandatory: false,
             headers,
             body,
         }
