@@ -10,9 +10,10 @@ from harness import Client, Worker
 
 
 @pytest.mark.celeriac("Celery wakes up more often and is larger")
-def test_t4_6_t13_3_an_idle_worker_sleeps_and_is_small(worker: Worker, client: Client, scale) -> None:
+def test_t4_6_t13_3_an_idle_worker_sleeps_and_is_small(life_worker, client: Client, scale) -> None:
+    worker = life_worker()
     for _ in range(50):
-        client.call("demo.add", 2, 3)
+        client.call("life.add", 2, 3)
     time.sleep(0.5)
     before, cpu = worker.main.wake_ups(), worker.main.cpu_seconds()
     begin = time.monotonic()

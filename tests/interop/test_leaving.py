@@ -64,9 +64,11 @@ def test_t6_3_a_python_task_may_clean_up_when_the_time_is_up(
     assert re.search(r"Initiating Soft Shutdown, terminating in 1(\.0)? seconds", worker.log)
 
 
-def test_t6_7_hup_finishes_and_begins_anew_in_the_same_process(make_worker, client: Client, scale) -> None:
-    worker = make_worker(loglevel="DEBUG")
-    running, _ = busy(worker, client, 1.5, 0)
+def test_t6_7_hup_finishes_and_begins_anew_in_the_same_process(life_worker, client: Client, scale) -> None:
+    worker = life_worker(loglevel="DEBUG")
+    running = [client.send("life.sleep", (1.5,)) for _ in range(2)]
+    for result in running:
+        worker.child_running(result.id)
     files = len(worker.main.open_files())
     restarts = scale(3, 1000)
     for times in range(2, restarts + 2):
@@ -74,9 +76,10 @@ def test_t6_7_hup_finishes_and_begins_anew_in_the_same_process(make_worker, clie
         worker.wait_log(r"ready\.", times=times)
     assert [result.get(timeout=TIMEOUT) for result in running] == [1.5, 1.5]
     assert worker.output.count("Restarting celery worker (") == restarts
-    assert client.call("demo.add", 2, 3) == 5
+    assert client.call("life.add", 2, 3) == 5
     wait_until(lambda: len(worker.pool()) == 2, "two children")
     assert len(worker.main.open_files()) <= files, "no file left behind"
+    wait_until(lambda: not zombies_of(worker.main.pid), "all of its former lives reaped")
     assert worker.stop() == 0
 
 
@@ -177,10 +180,13 @@ def test_t6_5_as_process_1_it_reaps_and_stops_in_order(make_worker, client: Clie
         with pytest.raises(WorkerLostError):
             client.call("demo.crash")
     assert client.call("demo.add", 2, 3) == 5
-    zombies = [child for child in pathlib.Path("/proc").iterdir() if child.name.isdigit() and is_zombie_of(child, main.pid)]
-    assert not zombies
+    assert not zombies_of(main.pid)
     os.kill(main.pid, signal.SIGTERM)
     assert worker.wait() == 0
+
+
+def zombies_of(parent: int) -> list[pathlib.Path]:
+    return [child for child in pathlib.Path("/proc").iterdir() if child.name.isdigit() and is_zombie_of(child, parent)]
 
 
 def is_zombie_of(directory: pathlib.Path, parent: int) -> bool:

@@ -40,6 +40,8 @@ impl Step<Worker> for Hub {
             }
             Next::Wait
         })?;
+        // A program that was executed anew has children of its former life, which may have ended unheard.
+        hub.call_soon(|worker, hub| worker.handle_signal(Signal::SIGCHLD, hub));
         Ok(Progress::Done)
     }
 
