@@ -59,3 +59,15 @@ def test_one_that_is_too_old_is_refused(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "has Celery 5.2.7; it must be 5.3 or newer." in done.stderr, done.stderr
+
+
+def test_one_without_what_we_use_of_it_is_refused_at_the_start(tmp_path):
+    """Not in the middle of a task, and not silently."""
+    (tmp_path / "later.py").write_text(
+        "from celery import Celery\nfrom celery.worker.request import Request\ndel Request._announce_revoked\n")
+    (tmp_path / "sitecustomize.py").write_text("import later\n")
+    environment = story_environment() | {"PYTHONPATH": f"{tmp_path}:{HERE}"}
+    command = [str(celeriac_binary()), "--python", sys.executable, "-A", "plain", "worker"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "has no celery.worker.request:Request _announce_revoked, which celeriac uses" in done.stderr, done.stderr

@@ -32,6 +32,8 @@ from kombu.serialization import loads, prepare_accept_content, registry
 from kombu.utils import json as kombu_json
 from kombu.utils.encoding import safe_repr
 
+from celeriac_zygote import NEWEST
+
 HEADER = struct.Struct(">2sBBII")
 JOB, STOP, UP, STARTED, DONE = 1, 2, 3, 4, 5
 READ_SIZE = 64 * 1024
@@ -41,10 +43,27 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 text_to_json = json.encoder.encode_basestring_ascii
 scan_json = json.JSONDecoder().scan_once
 #: What `kombu.utils.json.loads` does with text, without making a decoder each time.
-scan_body = json.JSONDecoder(object_hook=kombu_json.object_hook).scan_once
+scan_body = json.JSONDecoder(object_hook=getattr(kombu_json, "object_hook", None)).scan_once
 
 #: What a repr or a traceback is cut to, so that no record is refused for its length.
 LONGEST_TEXT = 1024 * 1024
+
+
+def reads_as_kombu(texts):
+    """Whether `scan_body` is indeed what this version of kombu does."""
+    try:
+        return all(repr(scan_body(text, 0)[0]) == repr(kombu_json.loads(text)) for text in texts)
+    except Exception:
+        return False
+
+
+#: By the type of their contents, and empty if another kombu keeps them elsewhere: then it is asked each time.
+decoders = getattr(registry, "_decoders", {}) if reads_as_kombu([
+    '[[1, 2.5, "\u00e9", null, true, NaN, 1e999, 123456789012345678901234567890], {"a": {"b": []}}, {"chord": null}]',
+    '[{"__type__": "datetime", "__value__": "2026-11-26T12:00:00.000001+00:00"}]',
+    '[{"__type__": "uuid", "__value__": {"hex": "ba1d2b2bd6ee4b6e9a0a6e2a1e0b5c2d", "version": 4}}]',
+    '[{"__type__": "bytes", "__value__": "eA=="}, {"__type__": "decimal", "__value__": "1.10"}, {"__type__": "no such"}]',
+]) else {}
 
 
 def live(host, worker, number, slots, jobs, results):
@@ -146,8 +165,10 @@ def reset_signals():
 def remember_custom_headers():
     """Spares Celery a search for headers of the user's own among some sixty names, for each task anew.
 
-    Which ones they are depends on nothing but the names in the request.
+    Which ones they are depends on nothing but the names in the request, in the versions that we know.
     """
+    if VERSION[:2] > NEWEST:
+        return
     search = Context._get_custom_headers
     known = {}
 
@@ -250,7 +271,7 @@ class Outbox:
         self.fd = fd
         self.app = app
         self.accept = prepare_accept_content(app.conf.accept_content)
-        self.job = None
+        self.job = self.payload = None
         self.begun = 0.0
 
     # What billiard's worker says.
@@ -329,7 +350,7 @@ class Outbox:
         soft_limit.begin()
         request = request_of(job)
         try:
-            payload = decoded(job, body, self.accept)
+            self.payload = payload = decoded(job, body, self.accept)
         except Exception as exc:
             return 1, undecodable(job, body, exc), 0.0
         if "options" in job:
@@ -350,9 +371,9 @@ class Outbox:
             self.settle_failure(exc, einfo)
 
     def settle_failure(self, exc, einfo):
-
         task = self.app.tasks[self.job["task"]]
-        request = Context(request_of(self.job))
+        args, kwargs, embed = self.payload
+        request = Context({**request_of(self.job), **(embed or {}), "args": args, "kwargs": kwargs})
         ignored = self.job["headers"].get("ignore_result")
         store = not (task.ignore_result if ignored is None else ignored) or task.store_errors_even_if_ignored
         try:
@@ -390,7 +411,7 @@ def decoded(job, body, accept):
         body = decompress(body, compression)
     properties = job["properties"]
     content_type = properties.get("content_type")
-    if content_type == JSON and accept and JSON in accept and registry._decoders.get(JSON) is kombu_json.loads:
+    if content_type == JSON and accept and JSON in accept and decoders.get(JSON) is kombu_json.loads:
         try:
             text = body.decode()
             (args, kwargs, embed), end = scan_body(text, 0)

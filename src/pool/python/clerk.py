@@ -19,7 +19,7 @@ from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker import strategy
 from celery.worker.control import Panel
-from celery.worker.request import Request
+from celery.worker.request import Request as CeleryRequest
 from kombu.compression import decompress
 from kombu.message import Message
 from kombu.serialization import dumps as encode, loads, prepare_accept_content, registry
@@ -98,7 +98,8 @@ class Clerk:
 
     def revoked(self, note, record):
         request, reason = self.request(record), note["reason"]
-        request._announce_revoked(reason, reason == "terminated", note["signal"], reason == "expired")
+        number = note["signal"] and signal.Signals(note["signal"])
+        request._announce_revoked(reason, reason == "terminated", number, reason == "expired")
         # What becomes of the message is main's to say.
 
     def cancelled(self, note, record):
@@ -114,9 +115,10 @@ class Clerk:
     def unregistered(self, note, record):
         message, job, _ = self.message(record)
         exc = NotRegistered(job["task"])
-        request = Unregistered(job, message.headers, message.properties)
-        self.app.backend.mark_as_failure(job["id"], exc, request=request)
-        signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=job["task"], id=job["id"])
+        stub = Unregistered(job, message.headers, message.properties)
+        self.app.backend.mark_as_failure(job["id"], exc, request=stub)
+        signals.task_unknown.send(
+            sender=self.consumer, message=message, exc=KeyError(job["task"]), name=job["task"], id=job["id"])
 
     def refused(self, note, record):
         message, _, _ = self.message(record)
@@ -129,7 +131,7 @@ class Clerk:
             args, kwargs, embed = decoded(job, body, self.accept)
         except Exception:  # what cannot be decoded has no arguments
             args, kwargs, embed = (), {}, {}
-        return NotedRequest(
+        return Request(
             message, hostname=job["hostname"], app=self.app, task=self.app.tasks[job["task"]],
             body=(args, kwargs, embed or {}), headers=message.headers, decoded=True)
 
@@ -220,7 +222,7 @@ class Clerk:
         getattr(signals, name).send(sender=sender, **arguments)
 
 
-class NotedRequest(Request):
+class Request(CeleryRequest):
     """Celery's request, whose acknowledgement is a word to main."""
 
     verdict = None

@@ -25,7 +25,7 @@ class Consumer:
         self.orders = []
         self.conninfo = self.connection = worker.app.connection_for_read()  # connects if somebody uses it
         self.connection_errors, self.channel_errors = self.conninfo.connection_errors, self.conninfo.channel_errors
-        self.pool, self.qos = Pool(self), QoS(self)
+        self.pool, self.qos = AsynPool(self), QoS(self)
         self.task_consumer = TaskConsumer(self)
         self.dispatcher = None
         worker.stats = lambda: self.known("stats", {})
@@ -86,7 +86,7 @@ class Consumer:
         return f"<Consumer: {self.hostname} (running)>"
 
 
-class Pool:
+class AsynPool:
     """Main's children."""
 
     def __init__(self, consumer):

@@ -5,7 +5,10 @@ They are logged at the start, and printed by `celeriac -A proj check`.
 
 import logging
 
+from celery import VERSION, VERSION_BANNER
 from celery.utils.log import ColorFormatter
+
+from celeriac_zygote import NEWEST, shown
 
 #: Formatters that add nothing to their format.
 PLAIN_FORMATTERS = logging.Formatter.format, ColorFormatter.format
@@ -41,6 +44,8 @@ UNUSED = {
 def of(worker):
     """The sentences, those about tasks first."""
     app = worker.app
+    if VERSION[:2] > NEWEST:
+        yield f"Celery {VERSION_BANNER} is newer than {shown(NEWEST)}, the last that celeriac was tested with"
     yield from about_tasks(app)
     for kind in "worker", "consumer":
         for step in sorted(str(getattr(step, "name", step)) for step in app.steps[kind]):

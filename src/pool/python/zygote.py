@@ -11,6 +11,7 @@ Only main talks to the broker; this process opens no connection (but that of `--
 
 import ctypes
 import gc
+import importlib
 import os
 import select
 import signal
@@ -19,7 +20,22 @@ import struct
 import sys
 import time
 
-OLDEST = (5, 3)
+OLDEST, NEWEST = (5, 3), (5, 7)
+
+#: What the files of this folder use of Celery and billiard that is not meant for others, and may go with any version.
+INTERNALS = {
+    "billiard.process:BaseProcess": "_bootstrap",
+    "billiard.util": "_run_after_forkers",
+    "celery.app.task:Context": "_get_custom_headers",
+    "celery.app.trace": "fast_trace_task setup_worker_optimizations trace_task_ret",
+    "celery.apps.worker": "install_rdb_handler",
+    "celery.concurrency.asynpool": "WORKER_UP Worker",
+    "celery.concurrency.prefork": "process_destructor process_initializer",
+    "celery.worker.control:Panel": "data meta",
+    "celery.worker.request:Request": "_announce_cancelled _announce_revoked on_failure on_timeout",
+    "celery.worker.state": "active_requests all_total_count requests reserved_requests total_count",
+    "celery.worker.strategy": "hybrid_to_proto2 proto1_to_proto2",
+}
 PR_SET_PDEATHSIG = 1
 EX_FAILURE = 1
 
@@ -38,6 +54,7 @@ def main(host):
     if sys.path and sys.path[0] == "":
         sys.path[0] = os.getcwd()  # as `python -m celery` has it
 
+    check_internals()
     import celeriac_log
     import celery.apps.worker
     from celery.bin.celery import main as celery_main
@@ -57,7 +74,28 @@ def check_celery():
              "Name the interpreter of your app with --python, or activate its virtual environment.")
     found = tuple(int(part) for part in celery.__version__.split(".")[:2])
     if found < OLDEST:
-        fail(f"{sys.executable} has Celery {celery.__version__}; it must be 5.3 or newer.")
+        fail(f"{sys.executable} has Celery {celery.__version__}; it must be {shown(OLDEST)} or newer.")
+
+
+def check_internals():
+    """Ends the process if a Celery that we do not know yet has changed what we rely on: better now than in a task."""
+    import celery
+
+    for place, names in INTERNALS.items():
+        module, _, owner = place.partition(":")
+        try:
+            found = importlib.import_module(module)
+            found = getattr(found, owner) if owner else found
+            missing = [name for name in names.split() if not hasattr(found, name)]
+        except (AttributeError, ImportError) as exc:
+            missing = [str(exc)]
+        if missing:
+            fail(f"Celery {celery.__version__} has no {place} {' '.join(missing)}, which celeriac uses; it knows Celery "
+                 f"{shown(OLDEST)} to {shown(NEWEST)}.")
+
+
+def shown(version):
+    return ".".join(map(str, version))
 
 
 def fail(text):
@@ -121,13 +159,14 @@ def serve(host, worker):
     """Forks children as main asks for them, until main closes its end."""
     import celeriac_child
     import celeriac_clerk
+    import celeriac_consumer
     import celeriac_spawned
     from celery import signals
 
     roles = {b"fork": celeriac_child.live, b"clerk": celeriac_clerk.live}
     if getattr(worker, "pool_start_method", "fork") == "spawn":
         roles = {word: celeriac_spawned.begin(role) for word, role in ((b"fork", "child"), (b"clerk", "clerk"))}
-    slots = Slots()
+    slots, pool = Slots(), celeriac_consumer.Consumer(worker).pool
     # Whoever stops a worker by its process group or cgroup means main and the children.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
@@ -146,7 +185,7 @@ def serve(host, worker):
             os._exit(0)
         word, _, number = request.partition(b" ")
         if word == b"fork":
-            signals.worker_before_create_process.send(sender=worker)
+            signals.worker_before_create_process.send(sender=pool)
         if fork(control, int(number), host["main"], tell=word == b"fork"):
             control.close()
             roles[word](host, worker, int(number), slots, *ends)  # never returns
