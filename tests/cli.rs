@@ -250,3 +250,83 @@ fn an_unreachable_broker_is_named_without_its_password() {
         stderr(&output)
     );
 }
+
+#[test]
+fn bindings_are_listed_as_the_management_plugin_tells_them() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = server.local_addr().unwrap().to_string();
+    let plugin = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut socket, _) = server.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut octet = [0];
+                std::io::Read::read_exact(&mut socket, &mut octet).unwrap();
+                head.push(octet[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(
+                head.starts_with("GET /api/bindings/a%2Fb HTTP/1.0\r\n"),
+                "{head}"
+            );
+            assert!(head.contains("Authorization: Basic dTpw\r\n"), "u:p");
+            let body = r#"[{"source": "mail", "destination": "mail", "routing_key": "k", "arguments": {}}]"#;
+            std::io::Write::write_all(
+                &mut socket,
+                format!("HTTP/1.0 200 OK\r\n\r\n{body}").as_bytes(),
+            )
+            .unwrap();
+        }
+    });
+    let broker = "amqp://u:p@127.0.0.1:1/a%2Fb";
+    let list = ["-b", broker, "list", "bindings", "--management", &place];
+    let output = celeriac(&list, &[]);
+    assert_eq!(
+        stdout(&output),
+        "Queue                        Exchange                     Routing Key\n\
+         ----------------             ----------------             ----------------\n\
+         mail                         mail                         k\n"
+    );
+    let output = celeriac(&[&list[..], &["--json"]].concat(), &[]);
+    assert_eq!(
+        stdout(&output),
+        "[{\"queue\": \"mail\", \"exchange\": \"mail\", \"routing_key\": \"k\"}]\n"
+    );
+    plugin.join().unwrap();
+
+    let output = celeriac(&list, &[]);
+    assert_eq!(output.status.code(), Some(1), "it has gone");
+    assert!(
+        stderr(&output).contains("management plugin at"),
+        "{}",
+        stderr(&output)
+    );
+    let output = celeriac(&["list"], &[]);
+    assert_eq!(
+        (output.status.code(), stdout(&output)),
+        (Some(2), String::new())
+    );
+    assert!(stderr(&output).contains("bindings"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_result_that_is_kept_nowhere_is_said_to_be() {
+    for (arguments, reason) in [
+        (
+            &["result", "an-id"][..],
+            "rpc:// sends results to who called, and keeps none",
+        ),
+        (
+            &["celeryctl", "-t", "tasks.add", "an-id"],
+            "rpc:// sends results",
+        ),
+        (
+            &["--result-backend", "redis://", "result", "an-id"],
+            "Name the app with -A",
+        ),
+    ] {
+        let output = celeriac(arguments, &[]);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+    }
+}

@@ -2,16 +2,11 @@
 //!
 //! It asks the worker's own endpoint (`celeriac worker --http`), without a broker, without an app.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use super::values::Seconds;
-use super::{FAILURE, own};
-
-/// An answer longer than this is none of ours.
-const LONGEST: u64 = 64 * 1024;
+use super::{FAILURE, http, own};
 
 /// Ask a worker that was started with --http whether it lives
 #[derive(Debug, clap::Args)]
@@ -43,7 +38,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let path = if arguments.ready { "/readyz" } else { "/livez" };
     let Seconds(timeout) = arguments.timeout;
-    match ask(arguments.http, path, timeout) {
+    match http::get(arguments.http, path, "", timeout) {
         Ok((200, body)) => {
             print!("{body}");
             ExitCode::SUCCESS
@@ -57,31 +52,4 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
-}
-
-/// The status and the body of an answer.
-fn ask(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<(u16, String)> {
-    let timeout = timeout.max(Duration::from_millis(1)); // zero would be none
-    let mut socket = TcpStream::connect_timeout(&address, timeout)?;
-    socket.set_read_timeout(Some(timeout))?;
-    socket.set_write_timeout(Some(timeout))?;
-    write!(
-        socket,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    let read = socket.take(LONGEST).read_to_string(&mut answer);
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it does not answer",
-            ));
-        }
-        read => read?,
-    };
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-    let odd = || io::Error::new(io::ErrorKind::InvalidData, "that is no answer of a worker");
-    Ok((status.ok_or_else(odd)?, body.to_owned()))
 }

@@ -15,7 +15,9 @@ mod dev;
 mod environment;
 mod events;
 mod health;
+mod http;
 mod json_log;
+mod list;
 pub mod log;
 mod log_file;
 mod log_format;
@@ -28,6 +30,7 @@ mod purge;
 mod python;
 mod remote;
 mod render;
+mod result;
 mod usage;
 mod values;
 mod worker;
@@ -76,6 +79,10 @@ fn obey(app: App) -> ExitCode {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             let _ = error.print();
             ExitCode::SUCCESS
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{error}");
+            ExitCode::from(USAGE)
         }
         Err(error) => {
             eprint!("{}", usage::text(&Cli::command(), &line, &error));
@@ -159,6 +166,8 @@ enum Command {
     Inspect(remote::InspectArguments),
     Control(remote::ControlArguments),
     Purge(purge::Arguments),
+    Result(result::Arguments),
+    List(list::Arguments),
     Events(events::Arguments),
     Health(health::Arguments),
     Report(ReportArguments),
@@ -248,6 +257,8 @@ fn execute(cli: Cli, line: &[OsString], app: App, program: Program) -> ExitCode 
         Some(Command::Inspect(arguments)) => remote::inspect(&arguments, &setting),
         Some(Command::Control(arguments)) => remote::control(&arguments, &setting),
         Some(Command::Purge(arguments)) => purge::run(&arguments, &setting),
+        Some(Command::Result(arguments)) => result::run(&arguments, &setting),
+        Some(Command::List(arguments)) => list::run(&arguments, &setting),
         Some(Command::Events(arguments)) => events::run(&arguments, &setting),
         Some(Command::Health(arguments)) => health::run(&arguments),
         Some(Command::Report(arguments)) => report(&arguments, &setting),
