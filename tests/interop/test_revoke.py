@@ -136,6 +136,7 @@ def test_t15_3_celerys_state_file_is_taken_over_once(app_worker, client: Client,
     assert worker.stop() == 0
 
 
+@pytest.mark.celeriac("Celery's has no effect until the consumer restarts")
 def test_a_limit_set_by_command_holds_for_the_next_task(worker: Worker, client: Client) -> None:
     client.app.control.time_limit("demo.sleep", hard=1, destination=[worker.name], reply=True, timeout=TIMEOUT)
     with pytest.raises(TimeLimitExceeded):

@@ -101,6 +101,7 @@ def test_t6_5_the_same_of_python_children(case, number: int, status: int, state:
         one.send(number)
         assert one.worker.wait(20) == status
     assert since() < TIMES[state] + 1
+    assert "Traceback" not in one.worker.log, "the other child, which is idle, ends in silence"
 
 
 @pytest.mark.parametrize("state", TIMES)

@@ -226,6 +226,11 @@ class Inbox:
     def __init__(self, fd, outbox):
         self.records = Records(fd)
         self.outbox = outbox
+        # billiard polls this before it waits. Of a queue without it, it cannot bear any exception: also not that of TERM.
+        self._reader = self
+
+    def poll(self, timeout):
+        return True
 
     def get(self, timeout=None):
         read, outbox = self.records.read, self.outbox
