@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use celeriac::amqp::method::{basic, connection, queue};
+use celeriac::amqp::table::TableBuf;
 use celeriac::amqp::{Properties, ReplyCode};
 use celeriac::broker::faults::{Action, Fault, Trigger};
 use celeriac::broker::harness::TestBroker;
@@ -41,6 +42,7 @@ pub(crate) fn cells() -> Vec<Cell> {
         Cell::new("t1_4_a_cancelled_consumer_comes_back", cancelled),
         Cell::new("t1_5_a_silent_subscription_is_noticed", silent),
         Cell::new("t1_1_octets_come_one_by_one", one_by_one),
+        Cell::new("t1_1_the_socket_goes_in_the_middle_of_a_body", mid_body),
         Cell::new("t10_1_rabbitmq_4_3_refuses_nothing_that_we_do", rules),
         Cell::new("t10_2_a_window_grows_where_it_is_each_consumers_own", grows),
         Cell::new(
@@ -122,6 +124,40 @@ fn one_by_one() {
     set.brokers[0].with(|broker, _| broker.faults().write_at_most = Some(1));
     let mut scene = set.ready();
     scene.serves(PATIENCE);
+    scene.stop();
+}
+
+/// A message of eight megabytes comes a little at a time, and its connection goes again and again before its end.
+fn mid_body() {
+    let mut scene = scene(&[]);
+    scene.serves(PATIENCE);
+    scene.brokers[0].with(|broker, _| broker.faults().write_at_most = Some(4096));
+    let address = scene.brokers[0].address();
+    let mut headers = TableBuf::new();
+    headers.insert("task", "f.late").unwrap();
+    headers.insert("id", "large").unwrap();
+    let properties = Properties {
+        content_type: Some("application/json".into()),
+        content_encoding: Some("utf-8".into()),
+        headers: Some(headers.as_table()),
+        ..Properties::default()
+    };
+    let ballast = "x".repeat(8 << 20);
+    let body = format!(r#"[["large", 0], {{}}, {{"ballast": "{ballast}"}}]"#);
+    scene
+        .client_of(address)
+        .publish_with(QUEUE, &properties, &body);
+    for losses in 1..=3 {
+        until("it is under way", PATIENCE, || {
+            scene.overview().unwrap().unacknowledged == 1
+        });
+        scene.drop_connections();
+        scene.wait_log(LOST, losses);
+    }
+    scene.brokers[0].with(|broker, _| broker.faults().write_at_most = None);
+    scene.wait_end("large", PATIENCE);
+    scene.wait_settled();
+    scene.ran_once(&["large".to_owned()]);
     scene.stop();
 }
 

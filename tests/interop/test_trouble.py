@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -122,6 +123,27 @@ def test_t7_1_a_hundred_late_tasks_and_lost_connections(
     wait_until(lambda: look.counts(queue) == (0, 0), "settled")
     assert len(re.findall(LOST, worker.log)) == 2
     assert "unknown delivery tag" not in worker.log
+    fragile.control("delete_user", queue)
+
+
+@pytest.mark.celeriac("Celery's main process may end of it")
+def test_t7_2_late_tasks_may_be_cancelled(
+    app_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path
+) -> None:
+    fragile.control("add_user", queue, "secret")
+    fragile.control("set_permissions", queue, ".*", ".*", ".*")
+    settings = json.dumps({"worker_cancel_long_running_tasks_on_connection_loss": True})
+    worker = app_worker(url=fragile.url_of(user=queue, password="secret"), environment={"LIFE_CONF": settings})
+    late = there.send("life.ledger", (str(tmp_path), 3), ignore_result=True)
+    early = there.send("life.sleep", (3,))
+    wait_until(lambda: runs(tmp_path, late.id), "it begins")
+    worker.wait_log(rf"{early.id}\] received")
+    fragile.control("close_all_user_connections", queue, "by the test")
+    worker.wait_log(rf"{late.id}\] is cancelled: the connection was lost")
+    wait_until(lambda: runs(tmp_path, late.id)[-2:] == ["begin", "end"], "it runs anew")
+    assert early.get(timeout=TIMEOUT) == 3, "an early one goes on"
+    wait_until(lambda: look.counts(queue) == (0, 0), "settled")
+    assert worker.stop() == 0
     fragile.control("delete_user", queue)
 
 
