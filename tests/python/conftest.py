@@ -21,6 +21,7 @@ from rabbitmq import RabbitMQ, free_port  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--versions", default="5.3", help="which older Celerys to compare with, such as 5.3,5.4,5.5,5.6")
+    parser.addoption("--whole", action="store_true", help="the long forms of stories: minutes more")
 
 
 def pytest_configure(config: pytest.Config) -> None:

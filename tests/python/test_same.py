@@ -18,10 +18,14 @@ from conftest import HERE, story_environment
 from harness import celeriac_binary, wait_until
 import scenarios
 import scenarios_django
+import scenarios_stranger
 
-APPS = {"plain": "plain", "django": "shop"}
-SCENARIOS = {"plain": scenarios.ALL, "django": scenarios_django.ALL}
+APPS = {"plain": "plain", "django": "shop", "stranger": "stranger"}
+SCENARIOS = {"plain": scenarios.ALL, "django": scenarios_django.ALL, "stranger": scenarios_stranger.ALL}
 BACKENDS = ["rpc", "redis", "database"]
+PAIRS = [(app, backend) for app in ("plain", "django") for backend in BACKENDS] + [("stranger", "redis"), ("stranger", "file")]
+#: What is played of the app `stranger` without `--whole`.
+SHORT = ["every_field_of_a_request", "links", "odd_endings", "options_of_tasks", "serializers_and_compressions"]
 CLIENT_FAILED = "the client failed"
 
 
@@ -46,7 +50,9 @@ class Play:
             worker = subprocess.Popen(
                 [*program, *options], env=environment, cwd=HERE, stdout=log, stderr=log, start_new_session=True)
         try:
-            wait_until(lambda: b"same@test ready." in self.log.read_bytes(), f"{kind} to be ready", 60)
+            wait_until(
+                lambda: b"same@test ready." in self.log.read_bytes() or worker.poll() is not None, f"{kind} to be ready", 60)
+            assert worker.poll() is None, self.log.read_text()[-3000:]
             client = subprocess.run(
                 [python, __file__, app, backend, str(folder), *names], env=environment, cwd=HERE,
                 capture_output=True, text=True, timeout=240, check=False)
@@ -60,16 +66,21 @@ class Play:
                 worker.wait()
 
 
-@pytest.fixture(scope="module", params=[(app, backend) for app in APPS for backend in BACKENDS],
-                ids=lambda pair: f"{pair[0]}-{pair[1]}")
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0]}-{pair[1]}")
 def plays(request, broker, redis_url, tmp_path_factory):
     app, backend = request.param
+    whole = request.config.getoption("--whole")
+    if backend == "file" and not whole:
+        pytest.skip("with --whole")
+    names = SHORT if app == "stranger" and not whole else ()
     folder = tmp_path_factory.mktemp("same")
     urls = {"rpc": "rpc://", "redis": redis_url}
     made = {}
     for kind in "celery", "celeriac":
-        url = urls.get(backend, f"db+sqlite:///{folder}/{kind}.sqlite")
-        made[kind] = Play(kind, app, broker.url, url, folder / kind)
+        (folder / f"{kind}.files").mkdir()
+        urls |= {"database": f"db+sqlite:///{folder}/{kind}.sqlite", "file": f"file://{folder}/{kind}.files"}
+        url = urls[backend]
+        made[kind] = Play(kind, app, broker.url, url, folder / kind, *names)
     return made
 
 
@@ -116,7 +127,7 @@ def main() -> None:
         django.setup()
         tasks = importlib.import_module("shop.orders.tasks")
     else:
-        tasks = importlib.import_module("plain")
+        tasks = importlib.import_module(APPS[app])
         celery_app = tasks.app
     stage = scenarios.Stage(celery_app, tasks, pathlib.Path(folder), backend)
     seen = {}

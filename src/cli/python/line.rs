@@ -24,6 +24,8 @@ pub(super) struct Line {
     pub(super) command: String,
     /// `-A`, unless it is in the environment.
     pub(super) app: Option<OsString>,
+    /// Something else that names an app: `--config`, `--loader`.
+    pub(super) configured: bool,
     /// `--python`.
     pub(super) python: Option<PathBuf>,
     /// `-P`.
@@ -57,6 +59,7 @@ impl Line {
                 rest.push(word.clone());
                 let is_option = word.as_encoded_bytes().starts_with(b"-");
                 if is_option && line.command.is_empty() {
+                    line.configured |= names_configuration(word);
                     if WITH_VALUE.iter().any(|name| word == *name) {
                         rest.extend(words.next().cloned());
                     }
@@ -71,6 +74,13 @@ impl Line {
         line.arguments.extend(rest);
         (!line.command.is_empty()).then_some(line)
     }
+}
+
+/// Without `-A` these name an app, Celery's default one.
+fn names_configuration(word: &OsStr) -> bool {
+    let text = word.to_str().unwrap_or_default();
+    let name = text.split_once('=').map_or(text, |(name, _)| name);
+    name == "--config" || name == "--loader"
 }
 
 /// One of the options that Celery has not, and its value.
@@ -172,5 +182,13 @@ mod tests {
     fn no_command_is_no_line() {
         assert_eq!(read("-A proj"), None);
         assert_eq!(read("--version"), None);
+    }
+
+    #[test]
+    fn a_configuration_names_an_app_too() {
+        for line in ["--config cfg worker", "--loader=my.Loader worker"] {
+            assert!(read(line).unwrap().configured, "{line}");
+        }
+        assert!(!read("-b amqp:// worker --config").unwrap().configured);
     }
 }

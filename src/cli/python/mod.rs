@@ -41,15 +41,21 @@ pub(super) fn claim(words: &[OsString], app: &App) -> Option<Invocation> {
     if OURS.contains(&line.command.as_str()) {
         return None;
     }
-    let named = line.app.is_some() || environment_names_app(&line, app);
+    let named = line.app.is_some() || line.configured || environment_names_app(&line, app);
     named.then_some(Invocation(line))
 }
 
 /// A program with tasks of its own takes no app from the environment.
 fn environment_names_app(line: &Line, app: &App) -> bool {
-    let named = ["APP", "CELERY_APP"]
-        .iter()
-        .any(|name| environment::variable(name).is_some());
+    let named = [
+        "APP",
+        "CELERY_APP",
+        "CELERY_CONFIG",
+        "CELERY_CONFIG_MODULE",
+        "CELERY_LOADER",
+    ]
+    .iter()
+    .any(|name| environment::variable(name).is_some());
     named
         && line.command == "worker"
         && app.registry().names().next().is_none()

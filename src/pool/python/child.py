@@ -276,7 +276,7 @@ class Outbox:
         self.fd = fd
         self.app = app
         self.accept = prepare_accept_content(app.conf.accept_content)
-        self.job = self.payload = None
+        self.job = self.payload = self.status = None
         self.begun = 0.0
 
     # What billiard's worker says.
@@ -289,7 +289,7 @@ class Outbox:
         elif kind == asynpool.WORKER_UP:
             self.write(UP, to_json({"pid": os.getpid()}))
         elif kind == DEATH:
-            leave(arguments[1])
+            leave(arguments[1] if self.status is None else self.status)
         elif kind != ACK:
             raise ValueError(f"no such message: {kind}")
 
@@ -301,7 +301,9 @@ class Outbox:
         exc = unwrapped(value.exception)
         if not in_order:
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-                return  # the process ends now, and main sees how
+                # The process ends now, and main sees how. Of a status billiard only knows if `sys.exit` was called.
+                self.status = exc.code if isinstance(exc, SystemExit) else 128 + signal.SIGINT
+                return
             self.failed_outside(exc, value)
         self.failed(exc, value)
 

@@ -102,9 +102,7 @@ def of(worker):
         "control": control_commands(),
         "differences": list(celeriac_differences.of(worker)),
         "shelve": shelve(worker),
-        "conf": configuration(app, False),
-        "conf_with_defaults": configuration(app, True),
-        "bug_report": app.bugreport(),
+        **settings_as_text(app),
     }
 
 
@@ -135,8 +133,23 @@ def shelve(worker):
     return {"files": [os.path.abspath(file) for file in files], "revoked": revoked, "clock": clock}
 
 
+def settings_as_text(app):
+    """What `inspect conf` and `inspect report` answer. What kombu thinks of the URLs while it hides their passwords
+    nobody needs to know."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return {
+            "conf": configuration(app, False),
+            "conf_with_defaults": configuration(app, True),
+            "bug_report": app.bugreport(),
+        }
+    finally:
+        logging.disable(before)
+
+
 def configuration(app, with_defaults):
-    """What `inspect conf` answers, as text: a setting may be infinite, which JSON does not know and Python writes."""
+    """As text: a setting may be infinite, which JSON does not know and Python writes."""
     from types import SimpleNamespace
 
     from celery.worker import control
