@@ -55,7 +55,7 @@ mod url;
 pub use fuzz::fuzz_broker_url;
 pub use loss::{Loss, Stage};
 pub use machine::{Link, LinkEvent, Turn};
-pub use remedy::{Level, Remedy};
+pub use remedy::{Level, Otherwise, Remedy};
 pub use retry::{Failover, Retry, RetryPolicy};
 pub use settings::Settings;
 pub use url::{BrokerUrl, UrlError};

@@ -4,6 +4,7 @@
 //! error"). Here a close of a channel is answered on that channel, and only a broker that refuses *us*, rather than
 //! what we asked for, is a matter of configuration.
 
+use crate::amqp::method::{MethodId, exchange, queue};
 use crate::amqp::reply::ReplyCode;
 
 /// What the broker has closed.
@@ -68,9 +69,47 @@ impl Remedy {
     }
 }
 
+/// What the broker has, and otherwise than it was to be declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// An exchange.
+    Exchange,
+    /// A queue.
+    Queue,
+}
+
+impl Otherwise {
+    /// What a close of a channel, by its code and the method that it is about, says that there is.
+    pub fn of(code: u16, method: MethodId) -> Option<Self> {
+        match ReplyCode::from_number(code) {
+            Some(ReplyCode::PreconditionFailed) if method == queue::Declare::ID => {
+                Some(Self::Queue)
+            }
+            Some(ReplyCode::PreconditionFailed) if method == exchange::Declare::ID => {
+                Some(Self::Exchange)
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// T23: an acknowledgement that is overdue is a 406 too, and says nothing of queues.
+    #[test]
+    fn t23_what_is_otherwise_is_what_was_declared() {
+        let overdue = MethodId {
+            class: 0,
+            method: 0,
+        };
+        let of = Otherwise::of;
+        assert_eq!(of(406, queue::Declare::ID), Some(Otherwise::Queue));
+        assert_eq!(of(406, exchange::Declare::ID), Some(Otherwise::Exchange));
+        assert_eq!(of(406, overdue), None);
+        assert_eq!(of(404, queue::Declare::ID), None);
+    }
 
     /// T23, the table: every code, at each level.
     #[test]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
+from harness import TIMEOUT, Client, Raw, Worker, elapsed, task_body, task_headers, wait_until
 from rabbitmq import RabbitMQ, free_port
 
 
@@ -90,6 +90,26 @@ def test_the_queue_is_deleted_under_the_worker(
 ) -> None:
     """T1.4: the broker cancels the consumer; the worker declares the queue again and consumes from it."""
     assert client.call("demo.add", 2, 3) == 5
+    raw.channel.queue_delete(queue)
+    wait_until(lambda: queue in broker.control("list_queues", "name").splitlines(), "the queue declared again")
+    assert client.call("demo.add", 2, 3) == 5
+
+
+@pytest.mark.celeriac("Celery ends")
+def test_t23_a_queue_that_is_there_with_other_arguments(make_worker, broker: RabbitMQ, client: Client, raw: Raw, queue: str) -> None:
+    """It is consumed as it is, the others too; and when it is gone it is declared again."""
+    other = f"{queue}.other"
+    raw.channel.queue_delete(queue)
+    raw.channel.queue_declare(queue, durable=True, auto_delete=False, arguments={"x-max-length": 100})
+    worker = make_worker(arguments=["-Q", f"{queue},{other}"])
+    assert client.send("demo.add", (2, 3), queue=other).get(timeout=TIMEOUT) == 5
+    sent = client.app.send_task("demo.add", (2, 4), exchange="", routing_key=queue, queue=other)
+    raw.publish(queue, task_body(), task_headers(identity="as-it-is", ignore_result=True))
+    worker.wait_log(r"demo\.add\[as-it-is\] succeeded")
+    assert sent.get(timeout=TIMEOUT) == 6
+    assert len(re.findall(rf"{queue} is there, but not as it would be declared", worker.log)) == 1
+    assert len(re.findall(r"the broker closed the channel", worker.log)) == 1
+
     raw.channel.queue_delete(queue)
     wait_until(lambda: queue in broker.control("list_queues", "name").splitlines(), "the queue declared again")
     assert client.call("demo.add", 2, 3) == 5

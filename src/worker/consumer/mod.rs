@@ -28,7 +28,7 @@ use super::wiring::{Wire, earliest};
 use crate::amqp::ShortStr;
 use crate::amqp::connection::{Delivery, Event};
 use crate::boot::{Blueprint, BlueprintError};
-use crate::link::{Level, Link, LinkEvent, Remedy, Retry, Turn};
+use crate::link::{Level, Link, LinkEvent, Otherwise, Remedy, Retry, Turn};
 use crate::message::pidbox;
 use subscription::{Purpose, Subscription};
 use subscriptions::Subscriptions;
@@ -421,19 +421,27 @@ fn heed_broker(
             channel,
             code,
             text,
-            ..
+            method,
         } => {
             let purpose = subscriptions.purpose(channel)?;
             counts.channels_closed += 1;
             acks.forget(channel);
-            for queue in subscriptions.of_mut(purpose).refused() {
+            let text = text.to_string_lossy().into_owned();
+            let otherwise = Otherwise::of(code, method);
+            let subscription = subscriptions.of_mut(purpose);
+            for queue in subscription.adapt_to_close(otherwise, &text) {
+                log::error!(
+                    "consumer: {queue} is there, but not as it would be declared here: it is consumed as it is"
+                );
+            }
+            for queue in subscription.refused() {
                 log::error!("consumer: {queue} is not consumed: ({code}) {text}");
             }
             Some(Wish::Reopen {
                 channel,
                 purpose,
                 code,
-                text: text.to_string_lossy().into_owned(),
+                text,
             })
         }
         _ => None,

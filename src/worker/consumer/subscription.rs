@@ -11,6 +11,7 @@ use super::frames::{cancel, consume, declare};
 use super::window::{Window, qos};
 use crate::amqp::connection::CommandError;
 use crate::amqp::{Connection, ShortStr};
+use crate::link::Otherwise;
 use crate::worker::settings::Queue;
 
 /// What a subscription is for.
@@ -82,11 +83,20 @@ pub(super) struct Consumed {
     /// Counts the consumers that it had on one channel.
     pub(super) times: u32,
     pub(super) queue: Queue,
+    /// How we would declare it, where the broker has it otherwise: `queue` is then how it is used.
+    wanted: Option<Queue>,
     /// The broker has agreed to it before.
     proven: bool,
 }
 
 impl Consumed {
+    /// It may have become what it is to be.
+    fn declare_as_wanted(&mut self) {
+        if let Some(wanted) = self.wanted.take() {
+            self.queue = wanted;
+        }
+    }
+
     /// The consumer's tag: `7`, and `7.2` for the second consumer of that queue. See [`place_of`].
     pub(super) fn tag(&self) -> String {
         match self.times {
@@ -155,6 +165,7 @@ impl Subscription {
             place: self.last_place,
             times: 0,
             queue,
+            wanted: None,
             proven: false,
         });
     }
@@ -235,6 +246,45 @@ impl Subscription {
         }
         let unproven = self.consumed.extract_if(.., |consumed| !consumed.proven);
         unproven.map(|consumed| consumed.queue.name).collect()
+    }
+
+    /// The broker closed the channel with these words. What it has otherwise than we declare it is used as it is from now
+    /// on, or nothing would be consumed any more; the names of queues that this is news of. What it turns out not to have
+    /// is declared again.
+    pub(in crate::worker) fn adapt_to_close(
+        &mut self,
+        otherwise: Option<Otherwise>,
+        text: &str,
+    ) -> Vec<String> {
+        let is_named = |name: &str| text.contains(&format!("'{name}'"));
+        let proven = self.proven;
+        let mut news = Vec::new();
+        // One that was added to others is given up instead: see `refused`.
+        for consumed in self.consumed.iter_mut().filter(|it| it.proven || !proven) {
+            let Consumed { queue, wanted, .. } = consumed;
+            let is_it = is_named(&queue.name);
+            let is_bound = |queue: &Queue| {
+                let mut bindings = queue.bindings.iter();
+                bindings.any(|binding| is_named(&binding.exchange.name))
+            };
+            match otherwise {
+                Some(Otherwise::Queue) if is_it => {
+                    wanted.get_or_insert_with(|| queue.clone());
+                    queue.declared = false;
+                    news.push(queue.name.clone());
+                }
+                Some(Otherwise::Exchange) if is_bound(queue) => {
+                    wanted.get_or_insert_with(|| queue.clone());
+                    for binding in &mut queue.bindings {
+                        binding.exchange.declared &= !is_named(&binding.exchange.name);
+                    }
+                    news.push(queue.name.clone());
+                }
+                None if is_it || is_bound(queue) => consumed.declare_as_wanted(),
+                _ => {}
+            }
+        }
+        news
     }
 
     /// Asks for a channel.
@@ -355,10 +405,11 @@ impl Subscription {
         let Some((channel, awaited)) = self.standing() else {
             return Ok(None);
         };
-        let mut consumed = self.consumed.iter();
+        let mut consumed = self.consumed.iter_mut();
         let Some(consumed) = consumed.find(|consumed| consumed.tag() == consumer_tag) else {
             return Ok(None);
         };
+        consumed.declare_as_wanted();
         let mut answers = awaited + declare(channel, &consumed.queue, connection)?;
         answers += consume(channel, consumed, self.window.is_none(), connection)?;
         self.state = State::Declaring { channel, answers };

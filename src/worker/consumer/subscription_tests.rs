@@ -161,3 +161,29 @@ fn a_window_that_changes_becomes_the_channels() {
     subscription.hold(0, 0, &mut connection);
     assert_eq!(said(&mut connection), ["qos 4 true"]);
 }
+
+/// T23: what is there otherwise is used as it is, and declared again once it is gone.
+#[test]
+fn t23_a_queue_that_is_there_otherwise_is_consumed_as_it_is() {
+    let mut subscription = Subscription::new(vec![Queue::named("q"), Queue::named("r")], 4);
+    let declared = |subscription: &Subscription| -> Vec<(bool, bool)> {
+        let queues = subscription.queues();
+        queues
+            .map(|queue| (queue.declared, queue.bindings[0].exchange.declared))
+            .collect()
+    };
+    let queue = "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/'";
+    let news = subscription.adapt_to_close(Some(Otherwise::Queue), queue);
+    assert_eq!(news, ["q"]);
+    let exchange = "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'r' in vhost '/'";
+    let news = subscription.adapt_to_close(Some(Otherwise::Exchange), exchange);
+    assert_eq!(news, ["r"]);
+    assert_eq!(declared(&subscription), [(false, true), (true, false)]);
+    let overdue = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out";
+    assert!(subscription.adapt_to_close(None, overdue).is_empty());
+    assert_eq!(declared(&subscription), [(false, true), (true, false)]);
+    for gone in ["q", "r"] {
+        subscription.adapt_to_close(None, &format!("NOT_FOUND - no queue '{gone}' in vhost '/'"));
+    }
+    assert_eq!(declared(&subscription), [(true, true), (true, true)]);
+}
