@@ -16,7 +16,7 @@ use super::results::Ending;
 use super::tasks::Tasks;
 use super::{refusals, task_event};
 use crate::amqp::connection::Delivery;
-use crate::message::json::python_quoted;
+use crate::message::json::{REPR_LENGTH, Raw, python_quoted, repr};
 use crate::message::record::{self, About, DeliveryInfo, Verdict};
 use crate::message::task::{self, Moment, Refusal, TaskMessage};
 use crate::pool::python::clerk::Weight;
@@ -183,7 +183,10 @@ impl Tasks {
         if let Some(request) = self.requests.get(key) {
             let by_stamp = match self.revoked.revoking_stamp(&request.stamps) {
                 Some((name, value)) if cause == Cause::Revoked => {
-                    format!(" (revoked by header: {{'{name}': {value}}})")
+                    let value = value.to_string();
+                    let value = Raw::parse(&value).map(|value| repr(value, REPR_LENGTH));
+                    let (name, value) = (python_quoted(name), value.unwrap_or_default());
+                    format!(" (revoked by header: {{{name}: {value}}})")
                 }
                 _ => String::new(),
             };

@@ -218,8 +218,8 @@ impl Worker {
         }
         self.tasks.doom(key, Cause::Terminated(signal as i32));
         let request = self.tasks.requests.get(key)?;
-        let (id, signal) = (&request.id, signal.as_str());
-        request.info(format_args!("Terminating {id} ({signal})"));
+        let (id, number) = (&request.id, signal as i32);
+        request.info(format_args!("Terminating {id} ({number})"));
         Some(id.clone())
     }
 

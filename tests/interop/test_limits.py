@@ -12,21 +12,21 @@ from celery.exceptions import WorkerLostError
 from harness import TIMEOUT, Client, Raw, Worker, elapsed, wait_until
 
 
-def test_t12_1_a_hard_limit_kills_the_child_and_no_other(make_worker, client: Client, raw: Raw, queue: str) -> None:
-    worker = make_worker(loglevel="DEBUG")
-    other = client.send("demo.sleep", (2.5,))
+def test_t12_1_a_hard_limit_kills_the_child_and_no_other(life_worker, client: Client, raw: Raw, queue: str) -> None:
+    worker = life_worker(loglevel="DEBUG")
+    other = client.send("life.sleep", (2.5,))
     worker.child_running(other.id)
     with elapsed() as since:
-        doomed = client.send("demo.sleep", (60,), time_limit=1)
+        doomed = client.send("life.sleep", (60,), time_limit=1)
         victim = worker.child_running(doomed.id)
         with pytest.raises(TimeLimitExceeded) as raised:
             doomed.get(timeout=TIMEOUT)
         assert 1 <= since() < 2.5
-    assert raised.value.args == (1,)
-    worker.wait_log(rf"ERROR/MainProcess\] Hard time limit \(1s\) exceeded for demo\.sleep\[{doomed.id}\]")
+    assert str(raised.value.args) == "(1,)"
+    worker.wait_log(rf"ERROR/MainProcess\] Hard time limit \(1s\) exceeded for life\.sleep\[{doomed.id}\]")
     wait_until(lambda: not victim.alive(), "the child gone")
     assert other.get(timeout=TIMEOUT) == 2.5
-    wait_until(lambda: len(worker.pool()) == 2, "two children")
+    wait_until(lambda: len(worker.pool()) >= 2, "two children, and Python's clerk")
     wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
 
 

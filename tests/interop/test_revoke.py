@@ -55,15 +55,16 @@ def test_a_running_task_is_left_alone_by_a_plain_revoke(make_worker, client: Cli
     assert running.get(timeout=TIMEOUT) == 1.5
 
 
-@pytest.mark.parametrize("signal", ["TERM", "KILL", "SIGUSR2"])
-def test_terminate_ends_a_running_task(make_worker, client: Client, raw: Raw, queue: str, signal: str) -> None:
+@pytest.mark.parametrize("signal, number", [("TERM", 15), ("KILL", 9), ("SIGUSR2", 12)])
+def test_terminate_ends_a_running_task(make_worker, client: Client, raw: Raw, queue: str, signal: str, number: int) -> None:
     worker = make_worker(loglevel="DEBUG")
     other, doomed = client.send("demo.sleep", (2,)), client.send("demo.sleep", (60,))
     victim = worker.child_running(doomed.id)
     revoke(client, worker, doomed.id, terminate=True, signal=signal)
     with pytest.raises(TaskRevokedError, match="terminated"):
         doomed.get(timeout=TIMEOUT)
-    assert not victim.alive()
+    wait_until(lambda: not victim.alive(), "its end")
+    worker.wait_log(rf"Terminating {doomed.id} \({number}\)")
     assert other.get(timeout=TIMEOUT) == 2
     wait_until(lambda: len(worker.pool()) == 2, "two children")
     wait_until(lambda: raw.counts(queue) == (0, 0), "every message settled")
@@ -114,10 +115,11 @@ def test_t15_3_revoked_stamps_survive_a_restart(make_worker, client: Client, tmp
     wait_until(lambda: "customer" in (tmp_path / "state").read_text(), "the stamp in the file", 2)
     worker.popen.kill()
     worker.popen.wait()
-    make_worker(arguments=arguments)
+    worker = make_worker(arguments=arguments)
     stamped = {"stamped_headers": ["customer"], "customer": "x"}
     with pytest.raises(TaskRevokedError):
-        client.send("demo.add", (2, 3), headers=stamped | {"stamps": {"customer": ["x"]}}).get(timeout=TIMEOUT)
+        client.send("demo.add", (2, 3), headers=stamped | {"stamps": {"customer": "x"}}).get(timeout=TIMEOUT)
+    worker.wait_log(r"Discarding revoked task: demo\.add\[\S+\] \(revoked by header: \{'customer': 'x'\}\)")
 
 
 @pytest.mark.celeriac("Celery goes on with its own")

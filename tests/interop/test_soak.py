@@ -83,11 +83,11 @@ class Relay:
     def cut(self) -> None:
         """Cuts the two connections of a worker, and waits until it has two again."""
         made = self.made
-        for end in self.ends:
+        ends, self.ends = self.ends, []  # others may come while these are cut
+        for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self.ends.clear()
         wait_until(lambda: self.made >= made + 2, "two connections again", 30)
 
     def close(self) -> None:

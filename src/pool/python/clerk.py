@@ -93,7 +93,8 @@ class Clerk:
 
     def timed_out(self, note, record):
         request = self.request(record)
-        request.on_timeout(False, note["limit"])
+        limit = note["limit"]
+        request.on_timeout(False, int(limit) if limit == int(limit) else limit)  # mostly it was given as an integer
         return request.verdict
 
     def revoked(self, note, record):
