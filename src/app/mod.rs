@@ -56,6 +56,8 @@ pub use context::{Context, DeliveryInfo};
 pub use error::{Exception, Retry, TaskError, TaskResult};
 pub use registry::Registry;
 
+pub use crate::message::channels::{Channels, OwnQueue};
+
 pub use crate::worker::TaskOptions;
 pub use crate::worker::control::Command;
 
@@ -69,6 +71,7 @@ pub struct App {
     result_backend: Option<String>,
     registry: Registry,
     commands: Vec<Command>,
+    channels: Channels,
 }
 
 impl App {
@@ -80,6 +83,7 @@ impl App {
             result_backend: None,
             registry: Registry::default(),
             commands: Vec::new(),
+            channels: Channels::default(),
         }
     }
 
@@ -94,6 +98,15 @@ impl App {
     #[must_use]
     pub fn result_backend(mut self, url: impl Into<String>) -> Self {
         self.result_backend = Some(url.into());
+        self
+    }
+
+    /// Sets where remote control and events go, where that is not Celery's default: names and flags of exchanges and
+    /// queues, as Celery's `control_*` and `event_*` settings. They hold for the worker and for this program's
+    /// `inspect`, `control`, `status` and `events`.
+    #[must_use]
+    pub fn channels(mut self, channels: Channels) -> Self {
+        self.channels = channels;
         self
     }
 
@@ -139,6 +152,11 @@ impl App {
     /// The commands that were added so far.
     pub fn commands(&self) -> &[Command] {
         &self.commands
+    }
+
+    /// Where remote control and events go.
+    pub(crate) fn own_channels(&self) -> &Channels {
+        &self.channels
     }
 
     /// The app's name.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::message::channels::Channels;
 use crate::worker::{KEEPALIVE, LifeSettings};
 
 /// Where the URLs come from when nobody names one.
@@ -69,6 +70,20 @@ pub(super) fn revokes() -> LifeSettings {
     life
 }
 
+/// Where remote control and events go: the app's word, but for the names that the environment gives.
+pub(super) fn channels(variable: &dyn Fn(&str) -> Option<String>, app: &App) -> Channels {
+    let mut channels = app.own_channels().clone();
+    for (name, setting) in [
+        ("CELERIAC_CONTROL_EXCHANGE", &mut channels.control_exchange),
+        ("CELERIAC_EVENT_EXCHANGE", &mut channels.event_exchange),
+    ] {
+        if let Some(value) = variable(name) {
+            *setting = value;
+        }
+    }
+    channels
+}
+
 /// How long an autoscaled pool keeps children that have nothing to do.
 pub(super) fn keepalive() -> Duration {
     let seconds = variable("AUTOSCALE_KEEPALIVE").and_then(|text| text.parse().ok());
@@ -95,6 +110,21 @@ mod tests {
             broker(Some("amqp://option//"), &every, &app),
             "amqp://option//"
         );
+    }
+
+    #[test]
+    fn t10_3_names_of_the_environment_go_before_the_apps() {
+        let own = Channels {
+            control_exchange: "ops".to_owned(),
+            event_exchange: "opsev".to_owned(),
+            ..Channels::default()
+        };
+        let app = App::new("tasks").channels(own.clone());
+        assert_eq!(channels(&|_| None, &app), own);
+        let given = |name: &str| (name == "CELERIAC_EVENT_EXCHANGE").then(|| "x".to_owned());
+        let found = channels(&given, &app);
+        assert_eq!(found.requests(), "ops.pidbox");
+        assert_eq!(found.event_exchange, "x");
     }
 
     #[test]

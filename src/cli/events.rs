@@ -10,9 +10,10 @@ use super::{FAILURE, Setting};
 use crate::amqp::Properties;
 use crate::client::{Client, ClientError};
 use crate::link::BrokerUrl;
+use crate::message::channels::Channels;
 use crate::message::event::{self, Event};
 use crate::message::json::{Field, Object, Raw, python_float, python_str};
-use crate::message::pidbox::{self, Call};
+use crate::message::pidbox::Call;
 use crate::message::signature;
 use crate::sys::{clock, wait};
 use crate::util::backoff::Backoff;
@@ -20,10 +21,6 @@ use crate::util::lamport::Lamport;
 
 /// Labels of so many tasks are remembered.
 const LABELS: usize = 4095;
-/// Milliseconds that an event may wait for us (`event_queue_ttl`).
-const TTL: i64 = 5000;
-/// Milliseconds after which the broker drops our queue (`event_queue_expires`).
-const EXPIRES: i64 = 60_000;
 
 /// The wait before another attempt to connect, and by how much it grows, as Celery's.
 const STEP: Duration = Duration::from_secs(2);
@@ -53,6 +50,7 @@ pub(super) fn run(arguments: &Arguments, setting: &Setting<'_>) -> ExitCode {
     };
     let mut dump = Dump {
         json: arguments.json,
+        channels: setting.channels(),
         ..Dump::default()
     };
     if !arguments.json {
@@ -73,6 +71,7 @@ fn say(text: &str) -> bool {
 #[derive(Default)]
 struct Dump {
     json: bool,
+    channels: Channels,
     clock: Lamport,
     /// What is said of tasks in later events, by id.
     labels: BTreeMap<String, String>,
@@ -117,10 +116,11 @@ impl Dump {
     fn capture(&mut self, urls: &[BrokerUrl], backoff: &mut Backoff) -> Result<(), ClientError> {
         let mut client = Client::connect(urls)?;
         backoff.reset();
-        let queue = format!("{}.{}", event::EXCHANGE, signature::new_id());
-        client.declare_exchange(event::EXCHANGE, "topic", true)?;
-        client.consume_own(&queue, event::EXCHANGE, "#", TTL, EXPIRES)?;
-        wake_up(&mut client)?;
+        let (channels, exchange) = (&self.channels, &self.channels.event_exchange);
+        let queue = channels.event_listener(&signature::new_id());
+        client.declare_exchange(exchange, "topic", true)?;
+        client.consume_own(&queue, exchange, "#", &channels.event_queue)?;
+        wake_up(&mut client, &channels.requests())?;
         loop {
             let body = client.receive(None, |message| Some(message.body.clone()))?;
             let now = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -197,7 +197,7 @@ impl Dump {
 }
 
 /// Has all workers say that they are there.
-fn wake_up(client: &mut Client) -> Result<(), ClientError> {
+fn wake_up(client: &mut Client, requests: &str) -> Result<(), ClientError> {
     let call = Call {
         method: "heartbeat",
         arguments: "{}",
@@ -212,8 +212,8 @@ fn wake_up(client: &mut Client) -> Result<(), ClientError> {
         priority: Some(0),
         ..Properties::default()
     };
-    client.declare_exchange(pidbox::REQUESTS, "fanout", false)?;
-    client.publish_to(pidbox::REQUESTS, "", &properties, &call.body())
+    client.declare_exchange(requests, "fanout", false)?;
+    client.publish_to(requests, "", &properties, &call.body())
 }
 
 /// A type as people read it.

@@ -42,7 +42,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use crate::app::App;
+use crate::app::{App, Channels};
 use crate::worker::Left;
 use program::Program;
 
@@ -215,6 +215,10 @@ impl Setting<'_> {
     fn result_backend(&self) -> Option<String> {
         let option = self.global.result_backend.as_deref();
         environment::result_backend(option, &environment::variable, &self.app)
+    }
+
+    fn channels(&self) -> Channels {
+        environment::channels(&environment::variable, &self.app)
     }
 
     fn colour(&self) -> bool {

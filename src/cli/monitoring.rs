@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::VERSION;
 use super::values::Seconds;
 use crate::link::BrokerUrl;
+use crate::message::channels::Channels;
 use crate::message::json::{Object, Raw, python_repr};
 use crate::worker::Monitoring;
 
@@ -51,6 +52,7 @@ impl Options {
             heartbeat: (!self.without_heartbeat).then(|| every.unwrap_or(Duration::from_secs(2))),
             http: None,
             heartbeat_file: None,
+            channels: Channels::default(),
             report: report(app, transport, results, conf),
             conf: conf.to_owned(),
             conf_with_defaults: conf.to_owned(),

@@ -8,6 +8,7 @@ use super::values::Seconds;
 use super::{Setting, UNAVAILABLE};
 use crate::client::{ClientError, Control, NodeReply};
 use crate::link::BrokerUrl;
+use crate::message::channels::Channels;
 use crate::message::json::{Field, Object, Raw, list};
 use crate::worker::control::{Argument, COMMANDS, Command, Kind};
 
@@ -75,6 +76,7 @@ struct Request<'a> {
     method: &'a str,
     arguments: String,
     options: &'a Options,
+    channels: Channels,
     body: bool,
 }
 
@@ -84,6 +86,7 @@ pub(super) fn status(arguments: &StatusArguments, setting: &Setting<'_>) -> Exit
         method: "ping",
         arguments: "{}".to_owned(),
         options: &arguments.options,
+        channels: setting.channels(),
         body: false,
     };
     request.run(setting)
@@ -124,6 +127,7 @@ fn request(kind: Kind, given: &RequestArguments, setting: &Setting<'_>) -> ExitC
         method: command.name,
         arguments,
         options: &given.options,
+        channels: setting.channels(),
         body: true,
     };
     request.run(setting)
@@ -251,7 +255,7 @@ impl Request<'_> {
             destination,
             json,
         } = self.options;
-        let mut control = Control::connect_to(urls)?.timeout(*timeout);
+        let mut control = Control::connect_to(urls, &self.channels)?.timeout(*timeout);
         if !destination.is_empty() {
             control = control.destination(destination);
         }

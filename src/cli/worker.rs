@@ -24,8 +24,8 @@ use crate::message::task::Accept;
 use crate::pool::{ChildName, StartMethod, native};
 use crate::sys::process;
 use crate::worker::{
-    self, Autoscale, BrokerSettings, LifeSettings, Limits, Queue, ResultBackend, Settings,
-    node_name,
+    self, Autoscale, BrokerSettings, LifeSettings, Limits, Monitoring, Queue, ResultBackend,
+    Settings, node_name,
 };
 
 /// Celery's `worker_prefetch_multiplier`.
@@ -360,6 +360,14 @@ fn settings(arguments: &Arguments, setting: &Setting<'_>) -> Result<Settings, St
     let monitoring = arguments
         .monitoring
         .settings(setting.app.name(), "amqp", backend, &conf);
+    let channels = setting.channels();
+    if let Some(reason) = channels.contradiction() {
+        return Err(reason.to_owned());
+    }
+    let monitoring = Monitoring {
+        channels,
+        ..monitoring
+    };
     let mut settings = Settings {
         read_urls,
         write_urls,

@@ -12,6 +12,7 @@ use crate::amqp::sasl::Mechanism;
 use crate::amqp::table::{Table, TableBuf};
 use crate::amqp::{Connection, Event, Method, Properties};
 use crate::link::{BrokerUrl, UrlError};
+use crate::message::channels::OwnQueue;
 use crate::sys::clock;
 use crate::sys::wait::Waiter;
 
@@ -284,17 +285,14 @@ impl Client {
         queue: &str,
         exchange: &str,
         routing_key: &str,
-        ttl: i64,
-        expires: i64,
+        flags: &OwnQueue,
     ) -> Result<(), ClientError> {
-        let mut arguments = TableBuf::new();
-        for (key, value) in [("x-expires", expires), ("x-message-ttl", ttl)] {
-            arguments.insert(key, value).map_err(CommandError::from)?;
-        }
+        let arguments = flags.arguments();
         self.request(queue::Declare {
             queue: queue.into(),
-            exclusive: true,
-            auto_delete: true,
+            durable: flags.durable,
+            exclusive: flags.exclusive,
+            auto_delete: !flags.durable,
             arguments: arguments.as_table(),
             ..queue::Declare::default()
         })?;

@@ -13,7 +13,9 @@ use crate::amqp::Properties;
 use crate::amqp::connection::CommandError;
 use crate::amqp::table::TableBuf;
 use crate::link::BrokerUrl;
+use crate::message::channels::Channels;
 use crate::message::json::Raw;
+use crate::message::pidbox::ReplyAddress;
 use crate::message::pidbox::{self, Arguments, Call};
 use crate::message::{json, signature};
 use crate::sys::clock;
@@ -30,6 +32,10 @@ pub struct Control {
     client: Client,
     /// The routing key of our reply queue.
     id: String,
+    /// The exchange of requests.
+    requests: String,
+    /// The exchange of replies.
+    replies: String,
     clock: Lamport,
     destination: Option<Vec<String>>,
     pattern: Option<(String, &'static str)>,
@@ -106,20 +112,30 @@ impl Control {
     /// # Errors
     /// When no broker can be reached, or it refuses.
     pub fn connect(url: &str) -> Result<Self, ClientError> {
-        Self::connect_to(&BrokerUrl::parse_list(url)?)
+        Self::connect_by(url, &Channels::default())
     }
 
-    pub(crate) fn connect_to(urls: &[BrokerUrl]) -> Result<Self, ClientError> {
+    /// The same to workers that have other exchanges than Celery's, or with a queue of other flags.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_by(url: &str, channels: &Channels) -> Result<Self, ClientError> {
+        Self::connect_to(&BrokerUrl::parse_list(url)?, channels)
+    }
+
+    pub(crate) fn connect_to(urls: &[BrokerUrl], channels: &Channels) -> Result<Self, ClientError> {
         let mut client = Client::connect(urls)?;
         let id = signature::new_id();
-        client.declare_exchange(pidbox::REQUESTS, "fanout", false)?;
-        client.declare_exchange(pidbox::REPLIES, "direct", false)?;
-        let (ttl, expires) = (pidbox::MESSAGE_TTL, pidbox::QUEUE_EXPIRES);
-        let queue = pidbox::reply_queue(&id);
-        client.consume_own(&queue, pidbox::REPLIES, &id, ttl, expires)?;
+        let (requests, replies) = (channels.requests(), channels.replies());
+        client.declare_exchange(&requests, "fanout", false)?;
+        client.declare_exchange(&replies, "direct", false)?;
+        let queue = channels.reply_queue(&id);
+        client.consume_own(&queue, &replies, &id, &channels.control_queue)?;
         Ok(Self {
             client,
             id,
+            requests,
+            replies,
             clock: Lamport::default(),
             destination: None,
             pattern: None,
@@ -250,7 +266,11 @@ impl Control {
             arguments,
             destination: self.destination.as_deref(),
             pattern: pattern.map(|(pattern, matcher)| (pattern.as_str(), *matcher)),
-            reply: ticket.map(|ticket| (ticket, self.id.as_str())),
+            reply: ticket.map(|ticket| ReplyAddress {
+                exchange: &self.replies,
+                routing_key: &self.id,
+                ticket,
+            }),
         };
         let since = clock::wall().duration_since(std::time::UNIX_EPOCH);
         let expires = match ticket {
@@ -277,7 +297,7 @@ impl Control {
             ..Properties::default()
         };
         self.client
-            .publish_to(pidbox::REQUESTS, "", &properties, &call.body())
+            .publish_to(&self.requests, "", &properties, &call.body())
     }
 
     /// Says goodbye to the broker. Without it the broker notes a lost connection, and nothing else is lost.

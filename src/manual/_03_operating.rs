@@ -37,6 +37,11 @@
 //! Two workers of one name cannot share a broker: the second ends with status 1 and names the mailbox that is taken. After
 //! a machine has died that can be so until the broker notices the dead connection.
 //!
+//! The names and flags of the exchanges and queues of both are Celery's, or the app's: `control_exchange`,
+//! `control_queue_*`, `event_exchange`, `event_queue_*` of a Python app, [`App::channels`](crate::app::App::channels) of a
+//! Rust program. The bare command, which has no app, takes the names from `CELERIAC_CONTROL_EXCHANGE` and
+//! `CELERIAC_EVENT_EXCHANGE`. Events and replies are JSON whatever `event_serializer` says: any receiver reads that.
+//!
 //! `--autoscale MAX,MIN` has as many children as there are tasks for; `control autoscale MAX MIN` changes the limits.
 //! `control pool_restart` replaces every child once its task has ended, where that is allowed (`worker_pool_restarts`,
 //! `--pool-restarts`). Rust programs add commands with [`App::command`](crate::app::App::command), and talk to workers

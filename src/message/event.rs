@@ -8,8 +8,6 @@ use super::json::{JsonError, Kind, Raw, Scanner, push_string, python_float};
 pub use super::json::Field;
 use super::pidbox::Arguments;
 
-/// The exchange of all events: a durable topic (`event_exchange`).
-pub const EXCHANGE: &str = "celeryev";
 /// The routing key of a list of task events.
 pub const MULTI: &str = "task.multi";
 

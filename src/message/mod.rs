@@ -8,6 +8,7 @@
 //! - [`result`]: results as clients read them;
 //! - [`event`]: what workers tell monitors;
 //! - [`pidbox`]: remote control, requests and replies;
+//! - [`channels`]: where those two go;
 //! - [`headers`]: header tables as JSON text, and back;
 //! - [`body`]: the arguments in a message's body, found but not decoded;
 //! - [`record`]: the pipe between main and a child;
@@ -18,6 +19,7 @@
 pub(crate) mod base64;
 pub mod body;
 pub mod canvas;
+pub mod channels;
 pub mod event;
 #[doc(hidden)]
 pub mod fuzz;

@@ -10,29 +10,10 @@ use std::fmt;
 use super::json::{JsonError, Kind, Raw, Scanner, push_string, python_quoted};
 use crate::util::glob;
 
-/// The exchange that requests go to.
-pub const REQUESTS: &str = "celery.pidbox";
-/// The exchange that replies go to.
-pub const REPLIES: &str = "reply.celery.pidbox";
-/// Milliseconds a request or a reply may wait in a mailbox (`control_queue_ttl`).
-pub const MESSAGE_TTL: i64 = 300_000;
-/// Milliseconds after which the broker drops a mailbox that nobody reads (`control_queue_expires`).
-pub const QUEUE_EXPIRES: i64 = 10_000;
-
 /// The header by which a client of ours asks how many nodes there are, and in the reply the number that its sender
 /// knows of, itself included: who reads it need not wait for nodes that do not exist. Celery knows no such header: its
 /// nodes do not answer it, and its clients, which do not ask, get exactly the reply that Celery sends.
 pub const NODES: &str = "nodes";
-
-/// The name of a node's mailbox.
-pub fn mailbox(node: &str) -> String {
-    format!("{node}.{REQUESTS}")
-}
-
-/// The name of the queue in which a client finds replies.
-pub fn reply_queue(client: &str) -> String {
-    format!("{client}.{REPLIES}")
-}
 
 /// A request as a node receives it.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,6 +178,17 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// Where the replies to a request go.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyAddress<'a> {
+    /// The exchange.
+    pub exchange: &'a str,
+    /// The routing key.
+    pub routing_key: &'a str,
+    /// What tells the replies to this request from those to others.
+    pub ticket: &'a str,
+}
+
 /// A request to send.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
@@ -208,8 +200,8 @@ pub struct Call<'a> {
     pub destination: Option<&'a [String]>,
     /// The nodes that are meant by their names' form: the pattern, and what it is (`glob` or `pcre`).
     pub pattern: Option<(&'a str, &'a str)>,
-    /// The ticket and the routing key for replies; without them nobody answers.
-    pub reply: Option<(&'a str, &'a str)>,
+    /// Where replies go; without it nobody answers.
+    pub reply: Option<ReplyAddress<'a>>,
 }
 
 impl Call<'_> {
@@ -243,13 +235,13 @@ impl Call<'_> {
                 push_string(&mut out, matcher);
             }
         }
-        if let Some((ticket, routing_key)) = self.reply {
+        if let Some(reply) = &self.reply {
             out.extend_from_slice(b", \"ticket\": ");
-            push_string(&mut out, ticket);
+            push_string(&mut out, reply.ticket);
             out.extend_from_slice(b", \"reply_to\": {\"exchange\": ");
-            push_string(&mut out, REPLIES);
+            push_string(&mut out, reply.exchange);
             out.extend_from_slice(b", \"routing_key\": ");
-            push_string(&mut out, routing_key);
+            push_string(&mut out, reply.routing_key);
             out.push(b'}');
         }
         out.push(b'}');
@@ -408,7 +400,11 @@ mod tests {
             arguments: r#"{"task_id": ["x"]}"#,
             destination: Some(&nodes),
             pattern: Some(("n*", "glob")),
-            reply: Some(("ticket", "key")),
+            reply: Some(ReplyAddress {
+                exchange: "reply.celery.pidbox",
+                routing_key: "key",
+                ticket: "ticket",
+            }),
         };
         let body = call.body();
         let request = Request::parse(&body).unwrap();
@@ -425,7 +421,11 @@ mod tests {
             arguments: "{}",
             destination: None,
             pattern: None,
-            reply: Some(("8a41", "2786")),
+            reply: Some(ReplyAddress {
+                exchange: "reply.celery.pidbox",
+                routing_key: "2786",
+                ticket: "8a41",
+            }),
         };
         let expected = r#"{"method": "ping", "arguments": {}, "destination": null, "pattern": null, "matcher": null, "ticket": "8a41", "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": "2786"}}"#;
         assert_eq!(String::from_utf8(call.body()).unwrap(), expected);

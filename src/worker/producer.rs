@@ -18,7 +18,6 @@ use crate::amqp::props::Properties;
 use crate::amqp::table::TableBuf;
 use crate::link::{Link, LinkEvent, Retry, Turn};
 use crate::message::properties::MessageProperties;
-use crate::message::{event, pidbox};
 use crate::util::slots::Key;
 
 /// Octets queued on the connection beyond which publications wait in the outbox.
@@ -41,13 +40,6 @@ const CONGESTED: usize = 10_000;
 
 /// Octets of their bodies beyond which it does not either.
 const CONGESTED_OCTETS: usize = 64 << 20;
-
-/// The exchanges that notices go to: their types, and whether they survive the broker.
-const EXCHANGES: [(&str, &str, bool); 3] = [
-    (pidbox::REPLIES, "direct", false),
-    (pidbox::REQUESTS, "fanout", false),
-    (event::EXCHANGE, "topic", true),
-];
 
 /// A message to publish.
 #[derive(Debug)]
@@ -280,9 +272,9 @@ impl Producer {
             return;
         };
         let opened = connection.open_channel().and_then(|channel| {
-            for (exchange, kind, durable) in EXCHANGES {
+            for (exchange, kind, durable) in self.events.exchanges() {
                 let declare = exchange::Declare {
-                    exchange: exchange.into(),
+                    exchange: exchange.as_str().into(),
                     kind: kind.into(),
                     durable,
                     ..exchange::Declare::default()

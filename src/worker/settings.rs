@@ -14,6 +14,7 @@ use super::revoked;
 use super::statedb::Shelve;
 use crate::amqp::table::TableBuf;
 use crate::link::{self, BrokerUrl};
+use crate::message::channels::Channels;
 use crate::message::task::Accept;
 use crate::pool::StartMethod;
 use crate::pool::python::{Host, clerk};
@@ -137,6 +138,8 @@ pub struct Monitoring {
     pub http: Option<SocketAddr>,
     /// A file that is touched as long as the worker lives (`--heartbeat-file`).
     pub heartbeat_file: Option<PathBuf>,
+    /// Where requests, replies and events go.
+    pub channels: Channels,
     /// The settings that are not the default, as `inspect conf` shows them: a JSON object.
     pub conf: String,
     /// All settings, as `inspect conf yes` shows them.
@@ -155,6 +158,7 @@ impl Default for Monitoring {
             heartbeat: Some(Duration::from_secs(2)),
             http: None,
             heartbeat_file: None,
+            channels: Channels::default(),
             conf: "{}".to_owned(),
             conf_with_defaults: "{}".to_owned(),
             report: String::new(),

@@ -9,6 +9,7 @@ use super::environment;
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::table::TableBuf;
 use crate::link::{BrokerUrl, Failover};
+use crate::message::channels::Channels;
 use crate::message::headers;
 use crate::message::task::Accept;
 use crate::pool::StartMethod;
@@ -72,7 +73,7 @@ pub(super) fn settings(report: &Report) -> Result<Settings, String> {
         accept: Accept::new(&report.accept),
         host: None,
         listeners: report.receivers.iter().cloned().collect(),
-        monitoring: monitoring(report),
+        monitoring: monitoring(report)?,
         commands: vec![],
         clerk_commands: report.control.keys().cloned().collect(),
         remap_sigterm: environment::variable("REMAP_SIGTERM").as_deref() == Some("SIGQUIT"),
@@ -88,10 +89,11 @@ fn number(report: &Report, name: &str) -> Option<u16> {
 }
 
 /// What it tells of itself.
-fn monitoring(report: &Report) -> Monitoring {
+fn monitoring(report: &Report) -> Result<Monitoring, String> {
     let worker = &report.worker;
     let every = seconds(worker.heartbeat_interval).filter(|every| !every.is_zero());
-    Monitoring {
+    Ok(Monitoring {
+        channels: channels(&report.settings)?,
         remote_control: report.settings.flag("worker_enable_remote_control") != Some(false),
         task_events: worker.task_events,
         gossip: !worker.without_gossip,
@@ -102,6 +104,42 @@ fn monitoring(report: &Report) -> Monitoring {
         report: report.bug_report.clone(),
         conf: report.conf.clone(),
         conf_with_defaults: report.conf_with_defaults.clone(),
+    })
+}
+
+/// Where remote control and events go. Settings that the app's Celery does not know are as in a current one.
+fn channels(settings: &report::Settings) -> Result<Channels, String> {
+    let mut channels = Channels::default();
+    for (name, setting) in [
+        ("control_exchange", &mut channels.control_exchange),
+        ("event_exchange", &mut channels.event_exchange),
+        ("event_queue_prefix", &mut channels.event_prefix),
+    ] {
+        if let Some(text) = settings.text(name) {
+            text.clone_into(setting);
+        }
+    }
+    for (kind, queue) in [
+        ("control_queue", &mut channels.control_queue),
+        ("event_queue", &mut channels.event_queue),
+    ] {
+        for (flag, setting) in [
+            ("durable", &mut queue.durable),
+            ("exclusive", &mut queue.exclusive),
+        ] {
+            let given = settings.flag(&format!("{kind}_{flag}"));
+            *setting = given.unwrap_or(*setting);
+        }
+        for (time, setting) in [("ttl", &mut queue.ttl), ("expires", &mut queue.expires)] {
+            let name = format!("{kind}_{time}");
+            if settings.value(&name).is_some() {
+                *setting = settings.seconds(&name); // None is no limit
+            }
+        }
+    }
+    match channels.contradiction() {
+        Some(reason) => Err(reason.to_owned()),
+        None => Ok(channels),
     }
 }
 

@@ -78,7 +78,10 @@ impl Subscriptions {
             long_tasks: Subscription::new(apart, 0)
                 .holding_at_most(settings.eta_task_limit)
                 .numbered_after(LONG_PLACES),
-            control: Subscription::unacknowledged(vec![mailbox(&settings.node_name)]),
+            control: Subscription::unacknowledged(vec![mailbox(
+                &settings.monitoring.channels,
+                &settings.node_name,
+            )]),
             gossip: Subscription::unacknowledged(vec![]),
             mingle: Subscription::unacknowledged(vec![]),
             long,

@@ -26,6 +26,7 @@ use super::refusals::CRITICAL;
 use super::settings::{Binding, Exchange, Queue};
 use crate::amqp::table::TableBuf;
 use crate::hub::Hub;
+use crate::message::channels::{Channels, OwnQueue};
 use crate::message::json::Object;
 use crate::message::pidbox::{self, Arguments, Exception, Request, RequestError};
 use crate::util::lamport::Lamport;
@@ -126,46 +127,40 @@ impl Asker {
     }
 }
 
-/// The mailbox of a node, with Celery's flags.
-pub(super) fn mailbox(node: &str) -> Queue {
-    control_queue(
-        pidbox::mailbox(node),
-        Binding {
-            exchange: control_exchange(pidbox::REQUESTS, "fanout"),
-            routing_key: String::new(),
-            arguments: TableBuf::new(),
-        },
-    )
+/// The mailbox of a node.
+pub(super) fn mailbox(channels: &Channels, node: &str) -> Queue {
+    let binding = Binding {
+        exchange: control_exchange(&channels.requests(), "fanout"),
+        routing_key: String::new(),
+        arguments: TableBuf::new(),
+    };
+    own_queue(&channels.control_queue, channels.mailbox(node), binding)
 }
 
 /// The queue for replies to a client.
-pub(super) fn reply_queue(client: &str) -> Queue {
-    control_queue(
-        pidbox::reply_queue(client),
-        Binding {
-            exchange: control_exchange(pidbox::REPLIES, "direct"),
-            routing_key: client.to_owned(),
-            arguments: TableBuf::new(),
-        },
+pub(super) fn reply_queue(channels: &Channels, client: &str) -> Queue {
+    let binding = Binding {
+        exchange: control_exchange(&channels.replies(), "direct"),
+        routing_key: client.to_owned(),
+        arguments: TableBuf::new(),
+    };
+    own_queue(
+        &channels.control_queue,
+        channels.reply_queue(client),
+        binding,
     )
 }
 
-fn control_queue(name: String, binding: Binding) -> Queue {
-    let mut arguments = TableBuf::new();
-    for (key, value) in [
-        ("x-expires", pidbox::QUEUE_EXPIRES),
-        ("x-message-ttl", pidbox::MESSAGE_TTL),
-    ] {
-        let _ = arguments.insert(key, value); // the keys are short
-    }
+/// A queue that is this worker's own.
+pub(super) fn own_queue(flags: &OwnQueue, name: String, binding: Binding) -> Queue {
     Queue {
         name,
         bindings: vec![binding],
-        durable: false,
-        exclusive: true,
-        auto_delete: true,
+        durable: flags.durable,
+        exclusive: flags.exclusive,
+        auto_delete: !flags.durable,
         declared: true,
-        arguments,
+        arguments: flags.arguments(),
         consumer_arguments: TableBuf::new(),
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::amqp::table::TableBuf;
 use crate::hub::{Hub, TimerKey};
+use crate::message::channels::{Channels, OwnQueue};
 use crate::message::event::{self, Event, Field};
 use crate::message::json::{Kind, Raw};
 use crate::message::pidbox::Arguments;
@@ -152,39 +153,38 @@ fn destination(signature: &Arguments<'_>, queues: &[Queue]) -> (String, String) 
     }
 }
 
-/// The queue of a listener to events of workers, with Celery's flags.
-fn queue(heartbeat: Option<Duration>) -> Queue {
-    let ttl = heartbeat.map_or(5000, |every| every.as_millis().max(1) as i64);
-    let mut arguments = TableBuf::new();
-    let _ = arguments.insert("x-expires", 60_000_i64); // the keys are short
-    let _ = arguments.insert("x-message-ttl", ttl.max(5000));
-    Queue {
-        name: format!("{}.{}", event::EXCHANGE, signature::new_id()),
-        bindings: vec![Binding {
-            exchange: Exchange {
-                name: event::EXCHANGE.to_owned(),
-                kind: "topic".to_owned(),
-                durable: true,
-                auto_delete: false,
-                declared: true,
-                arguments: TableBuf::new(),
-            },
-            routing_key: "worker.#".to_owned(),
+/// The queue of a listener to events of workers, where a heartbeat waits until the next.
+fn queue(channels: &Channels, heartbeat: Option<Duration>) -> Queue {
+    let flags = OwnQueue {
+        ttl: channels.event_queue.ttl.max(heartbeat),
+        ..channels.event_queue
+    };
+    let binding = Binding {
+        exchange: Exchange {
+            name: channels.event_exchange.clone(),
+            kind: "topic".to_owned(),
+            durable: true,
+            auto_delete: false,
+            declared: true,
             arguments: TableBuf::new(),
-        }],
-        durable: false,
-        exclusive: true,
-        auto_delete: true,
-        declared: true,
-        arguments,
-        consumer_arguments: TableBuf::new(),
-    }
+        },
+        routing_key: "worker.#".to_owned(),
+        arguments: TableBuf::new(),
+    };
+    crate::worker::control::own_queue(
+        &flags,
+        channels.event_listener(&signature::new_id()),
+        binding,
+    )
 }
 
 impl Worker {
     /// Begins to listen.
     pub(in crate::worker) fn start_gossip(&mut self, hub: &mut Hub<Self>) {
-        let queue = queue(self.settings.monitoring.heartbeat);
+        let queue = queue(
+            &self.settings.monitoring.channels,
+            self.settings.monitoring.heartbeat,
+        );
         let subscription = self.consumer.subscriptions.of_mut(Purpose::Gossip);
         subscription.replace(vec![queue]);
         self.subscribe(Purpose::Gossip);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::amqp::table::TableBuf;
 use crate::hub::Hub;
 use crate::message::json::{Field, Object, Raw, Scanner, list};
-use crate::message::pidbox::{self, Arguments, Call};
+use crate::message::pidbox::{Arguments, Call, ReplyAddress};
 use crate::message::signature;
 use crate::sys::clock;
 use crate::worker::Worker;
@@ -73,7 +73,8 @@ impl Worker {
             ticket: signature::new_id(),
             neighbours: BTreeSet::new(),
         };
-        let queue = control::reply_queue(&self.mingle.client);
+        let channels = &self.settings.monitoring.channels;
+        let queue = control::reply_queue(channels, &self.mingle.client);
         let subscription = self.consumer.subscriptions.of_mut(Purpose::Mingle);
         subscription.replace(vec![queue]);
         self.subscribe(Purpose::Mingle);
@@ -87,12 +88,17 @@ impl Worker {
         arguments
             .push("from_node", &self.settings.node_name)
             .push("revoked", Field::Json(&revoked));
+        let channels = &self.settings.monitoring.channels;
         let call = Call {
             method: "hello",
             arguments: &arguments.into_json(),
             destination: None,
             pattern: None,
-            reply: Some((&self.mingle.ticket, &self.mingle.client)),
+            reply: Some(ReplyAddress {
+                exchange: &channels.replies(),
+                routing_key: &self.mingle.client,
+                ticket: &self.mingle.ticket,
+            }),
         };
         let mut headers = TableBuf::new();
         let clock = i64::try_from(self.mailbox.clock.forward()).unwrap_or(i64::MAX);
@@ -100,7 +106,7 @@ impl Worker {
         let _ = headers.insert("clock", clock); // the keys are short
         let _ = headers.insert("expires", expires);
         self.producer.notify(Notice {
-            exchange: pidbox::REQUESTS.to_owned(),
+            exchange: channels.requests(),
             routing_key: String::new(),
             delivery_mode: 2,
             mandatory: false,

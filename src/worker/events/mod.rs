@@ -18,6 +18,7 @@ use super::notices::Notice;
 use super::settings::Settings;
 use crate::amqp::connection::Returned;
 use crate::amqp::table::TableBuf;
+use crate::message::channels::Channels;
 use crate::message::event::{self, Field, Sender};
 use crate::sys::{clock, process};
 use crate::util::lamport::Lamport;
@@ -41,6 +42,7 @@ pub(in crate::worker) struct Dispatcher {
     /// Celery's `app.clock`.
     pub(in crate::worker) clock: Lamport,
     node: String,
+    channels: Channels,
     sender: Sender,
     /// The time zone may change its offset while we run.
     utcoffset: f64,
@@ -62,6 +64,7 @@ impl Dispatcher {
         Self {
             clock: Lamport::new(seed(now)),
             node: settings.node_name.clone(),
+            channels: monitoring.channels.clone(),
             sender: sender(&settings.node_name, utcoffset),
             utcoffset,
             available: monitoring.task_events
@@ -89,7 +92,7 @@ impl Dispatcher {
 
     /// A message was given back, as no queue takes it. Whether it was a heartbeat.
     pub(in crate::worker) fn came_back(&mut self, returned: &Returned<'_>) -> bool {
-        let is_heartbeat = returned.exchange == event::EXCHANGE
+        let is_heartbeat = returned.exchange == self.channels.event_exchange.as_str()
             && returned.routing_key == event::routing_key(HEARTBEAT).as_str();
         if is_heartbeat && let Some(audience) = &mut self.audience {
             audience.came_back();
@@ -135,6 +138,11 @@ impl Dispatcher {
         self.ready.push_back(notice);
     }
 
+    /// The exchanges that events and replies go to.
+    pub(in crate::worker) fn exchanges(&self) -> [(String, &'static str, bool); 3] {
+        self.channels.exchanges()
+    }
+
     /// How many events wait to be sent.
     pub(in crate::worker) fn pending(&self) -> usize {
         self.batched + self.ready.len()
@@ -164,7 +172,7 @@ impl Dispatcher {
         // The key is short, and a text of any length fits a table.
         let _ = headers.insert("hostname", self.node.as_str());
         Notice {
-            exchange: event::EXCHANGE.to_owned(),
+            exchange: self.channels.event_exchange.clone(),
             routing_key,
             delivery_mode: 1,
             mandatory: false,
