@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::str::FromStr;
 
+use super::environment;
 use crate::sys::process;
 
 /// What is asked for.
@@ -31,8 +32,29 @@ impl FromStr for Umask {
 }
 
 impl Daemon {
-    /// What the words of a command line ask for that is Celery's to read otherwise.
+    /// What the words of a command line and the environment ask for that is Celery's to read otherwise.
     pub(super) fn read(words: &[OsString]) -> Result<Self, String> {
+        let mut read = Self::read_words(words)?;
+        let variable = |name: &str| environment::variable(&format!("CELERY_WORKER_{name}"));
+        read.detach |= variable("DETACH").is_some_and(|text| is_true(&text));
+        read.uid = read.uid.or_else(|| variable("UID"));
+        read.gid = read.gid.or_else(|| variable("GID"));
+        Ok(read)
+    }
+
+    /// The same when the app's interpreter has become another user, as one of the app's settings asks.
+    pub(super) fn like(self, user: u32, group: u32) -> Self {
+        if self.uid.is_some() || self.gid.is_some() || (user, group) == process::user() {
+            return self;
+        }
+        Self {
+            uid: Some(user.to_string()),
+            gid: Some(group.to_string()),
+            ..self
+        }
+    }
+
+    fn read_words(words: &[OsString]) -> Result<Self, String> {
         let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
         let value = |name: &str| {
             words
@@ -52,6 +74,11 @@ impl Daemon {
             umask: value("--umask").map(|text| text.parse()).transpose()?,
         })
     }
+}
+
+/// What click takes for yes.
+fn is_true(text: &str) -> bool {
+    ["1", "true", "t", "yes", "y", "on"].contains(&text.to_ascii_lowercase().as_str())
 }
 
 /// Goes on in the background, if that is asked for; before anything else is begun.
@@ -85,8 +112,12 @@ mod tests {
             gid: Some("33".into()),
             umask: Some(Umask(0o22)),
         };
-        assert_eq!(Daemon::read(&words), Ok(daemon));
-        assert_eq!(Daemon::read(&[]), Ok(Daemon::default()));
+        assert_eq!(Daemon::read_words(&words), Ok(daemon));
+        assert_eq!(Daemon::read_words(&[]), Ok(Daemon::default()));
+        let (user, group) = process::user();
+        assert_eq!(Daemon::default().like(user, group), Daemon::default());
+        let other = Daemon::default().like(user + 1, group);
+        assert_eq!(other.uid, Some((user + 1).to_string()));
         assert_eq!("18".parse(), Ok(Umask(18)));
         assert!("9x".parse::<Umask>().is_err());
     }

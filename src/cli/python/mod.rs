@@ -120,6 +120,7 @@ fn begin(interpreter: PathBuf, arguments: Vec<OsString>, program: Program, own: 
         Ok(started) => started,
         Err(code) => return code,
     };
+    let daemon = daemon.like(started.report.user, started.report.group);
     match daemon::give_up_rights(&daemon) {
         Ok(()) => serve(started, program, own),
         Err(reason) => fail(&reason),

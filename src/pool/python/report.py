@@ -73,6 +73,8 @@ def of(worker):
         "node": worker.hostname,
         "banner": worker.banner,
         "directory": os.getcwd(),
+        "user": os.getuid(),
+        "group": os.getgid(),
         "log": log(worker),
         "colour": bool(app.log.supports_color(False if worker.no_color else None, worker.logfile)),
         "pool": getattr(worker.pool_cls, "__module__", str(worker.pool_cls)).rpartition(".")[2],

@@ -19,6 +19,10 @@ pub struct Report {
     pub banner: Option<String>,
     /// The directory it works in, after `--workdir`.
     pub directory: String,
+    /// The user that the interpreter runs as, after `--uid`.
+    pub user: u32,
+    /// Its group.
+    pub group: u32,
     /// How the log is written.
     pub log: LogReport,
     /// Whether lines of the log are coloured.

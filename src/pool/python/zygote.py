@@ -48,6 +48,7 @@ def main(host):
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
+    os.environ.pop("CELERY_WORKER_DETACH", None)  # main has seen to it
     # The console script is what programs look for when they ask whether they run in a worker.
     sys.argv = [os.path.join(os.path.dirname(sys.executable), "celery"), *host["arguments"]]
     check_celery()

@@ -61,6 +61,11 @@ pub fn become_user(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
     Ok(())
 }
 
+/// The user and the group that this process belongs to.
+pub fn user() -> (u32, u32) {
+    (unistd::getuid().as_raw(), unistd::getgid().as_raw())
+}
+
 /// The permissions that new files do not get (`umask`).
 pub fn set_umask(mask: u32) {
     umask(Mode::from_bits_truncate(mask));

@@ -16,7 +16,7 @@ mod life;
 mod title;
 
 #[cfg(target_os = "linux")]
-pub use daemon::{become_user, detach, set_umask};
+pub use daemon::{become_user, detach, set_umask, user};
 #[cfg(target_os = "linux")]
 pub use facts::{
     Usage, cpu_time, is_stopped, load_average, out_of_memory_kills, resident_memory, thread_count,
