@@ -48,8 +48,11 @@
 //! | a child that recycles exits with status 155 | with 0, told to by main | |
 //! | receivers of `task_received`, `task_rejected` and `heartbeat_sent` hold the worker up | they are called by the clerk, one after the other; of what waits beyond 4 MiB the newest is dropped, and a WARNING says how many | main does not wait for an app's code |
 //! | the result of a task whose child is gone is stored by main, or lost with it | by the clerk; a second clerk is told when the first dies over it, and while more than a thousand wait no task is begun | results are not dropped |
-//! | a receiver that hangs stops the worker | after 30 s the clerk is killed, and another goes on with what is next | |
-//! | `--pool-start-method spawn`: the app is pickled and sent to the new interpreter | the new interpreter imports it, by the same `-A` | it is what the rest of the worker has imported |
+//! | a receiver that hangs stops the worker | after 30 s (`--hook-timeout`) the clerk is killed; a result is told to the next one once more, anything else is given up, and the log says so | |
+//! | `--pool-start-method spawn`: the app is pickled and sent to the new interpreter | the new interpreter imports it, by the same `-A`; the clerk is such an interpreter, too, in which `celeryd_init` and `worker_init` were not sent | it is what the rest of the worker has imported |
+//! | main logs through the app's `logging` | main's own lines have the format, the date, the level and the file of the root logger's first handler; what other handlers or a formatter's code would add is the children's and the clerk's | main is not Python |
+//! | `task_failure` of a task that is rejected for good is sent in main (5.7) | in the child | it has the task at hand |
+//! | a task that raises `KeyboardInterrupt` is lost with that word | with `exitcode 130` | the process has ended like that |
 //! | a revoked id is REVOKED in the backend at once, before 5.7 whatever its state | as 5.7, in any version: only while nobody has begun it | |
 //! | a signal handler for `worker_shutting_down` runs before the shutdown begins | while it is under way | |
 //!
@@ -125,7 +128,7 @@
 //! | after a restart the logical clock begins anew, unless `--statedb` keeps it | at the microseconds of the wall clock | monitors take a clock that was set back for the past |
 //! | replies have the headers `ticket` and `clock` | the same; and `nodes`, how many there are, to who asks by a header of that name | `celeriac inspect` ends when all have answered, instead of a second later |
 //! | a task that waits for its time and is revoked is `scheduled` until then | it goes at once | |
-//! | commands of the app's own run in main | in the clerk, with a `state` that has `app`, `consumer`, `hostname` and `tset`; `consumer.add_task_queue` and `cancel_task_queue` are done when the command has ended | main has no Python; a command that hangs is cut off after half a minute |
+//! | commands of the app's own run in main | in the clerk, with a `state` whose `app`, `consumer`, `hostname` and `tset` answer. The consumer knows main's `stats`, queues, prefetch count, active and reserved requests as of the moment the command came; what is to change (`add_task_queue`, `cancel_task_queue`, `qos`, `pool.grow`, `reset_connection`) changes when it has ended | main has no Python |
 //! | `pool_restart` with `reload` reloads modules in main | the app is imported anew by another zygote, whose children take over; should that fail, those there are stay | |
 //! | the autoscaler takes min above max as it comes | there are never more children than max | |
 //! | `status --json` prints the count of nodes under the JSON | JSON alone | |
