@@ -414,9 +414,9 @@ impl Pool {
         })
     }
 
-    /// Whether jobs wait for a child.
-    pub fn has_waiting(&self) -> bool {
-        self.scheduler.waiting() + self.scheduler.ahead() > 0
+    /// How many jobs wait for a child, or lie ahead of one.
+    pub fn waiting(&self) -> usize {
+        self.scheduler.waiting() + self.scheduler.ahead()
     }
 
     /// The pool in numbers.
@@ -424,7 +424,7 @@ impl Pool {
         PoolStats {
             concurrency: self.scheduler.target(),
             idle: self.scheduler.idle(),
-            waiting: self.scheduler.waiting() + self.scheduler.ahead(),
+            waiting: self.waiting(),
             submitted: self.jobs,
             failed_starts: self.scheduler.failed_starts(),
             strays: self.scheduler.strays(),

@@ -355,13 +355,13 @@ impl Worker {
         self.tasks.window = self.consumer.adapt_prefetch(&self.tasks.held);
         self.consumer.watch(now);
         self.stall = self.stall.max(clock::now().saturating_duration_since(now));
-        let busy = self
+        let ready = self
             .pool
             .pool
             .as_ref()
-            .is_some_and(crate::pool::Pool::has_waiting);
-        let mut again = self.consumer.flush(false, now) == Turn::Again;
-        again |= self.producer.flush(busy, now) == Turn::Again;
+            .map_or(0, crate::pool::Pool::waiting);
+        let mut again = self.consumer.flush(Some(ready), now) == Turn::Again;
+        again |= self.producer.flush(ready > 0, now) == Turn::Again;
         // A write can fail, and what is to be done about that may have to be flushed in its turn.
         again |= self.handle_consumer_events(hub);
         again |= self.handle_producer_events(hub);

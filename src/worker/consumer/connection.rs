@@ -32,7 +32,7 @@ impl Step<Worker> for Connection {
     /// The last acknowledgements leave before the connection is closed.
     fn shutdown(&mut self, cx: &mut Worker, hub: &mut Hub<Worker>) -> Result<Progress, StepError> {
         let now = hub.now();
-        let _ = cx.consumer.flush(true, now); // what does not leave at once leaves before the close
+        let _ = cx.consumer.flush(None, now); // what does not leave at once leaves before the close
         cx.consumer.link.close(now);
         Ok(Progress::Pending)
     }

@@ -282,14 +282,15 @@ impl Consumer {
         self.subscriptions.prefetch_count()
     }
 
-    /// Tells the broker what has been decided about its messages, and writes it out. With `all` nothing is kept back.
-    pub(super) fn flush(&mut self, all: bool, now: Instant) -> Turn {
+    /// Tells the broker what has been decided about its messages, and writes it out. Where it is not said how many are
+    /// `ready` to be run, nothing is kept back.
+    pub(super) fn flush(&mut self, ready: Option<usize>, now: Instant) -> Turn {
         let pending = self.acks.pending();
-        let enough = if all { 1 } else { self.enough() };
+        let enough = ready.map_or(1, |ready| self.enough(ready));
         if self.gather.is_due(pending, enough, now)
             && let Some(connection) = self.link.connection()
         {
-            self.acks.flush(all, |settle| {
+            self.acks.flush(ready.is_none(), |settle| {
                 // False only for a tag of a channel that is gone: its message comes again.
                 let _ = match settle {
                     Settle::Ack { tag, multiple } => connection.ack(tag, multiple),
@@ -300,15 +301,19 @@ impl Consumer {
         self.link.flush(now)
     }
 
-    /// How many decisions are worth telling at once: half of what the broker may give out besides what is open, so that
-    /// the other half keeps it delivering.
-    fn enough(&self) -> usize {
-        let half = |tasks: &Subscription| match usize::from(tasks.prefetch_count()) {
+    /// How many decisions are worth telling at once, where so many messages in hand are `ready` to be run: a quarter of
+    /// what the broker may give out besides those that nothing can be done about but to wait. The rest keeps the children
+    /// going.
+    fn enough(&self, ready: usize) -> usize {
+        let quarter = |tasks: &Subscription| match usize::from(tasks.prefetch_count()) {
             0 => None,
-            window => Some(window.saturating_sub(self.acks.open_on(tasks.channel()?)) / 2),
+            window => {
+                let stuck = self.acks.open_on(tasks.channel()?).saturating_sub(ready);
+                Some(window.saturating_sub(stuck) / 4)
+            }
         };
-        let halves = self.subscriptions.to_tasks().filter_map(half);
-        halves.min().unwrap_or(ENOUGH)
+        let quarters = self.subscriptions.to_tasks().filter_map(quarter);
+        quarters.min().unwrap_or(ENOUGH)
     }
 }
 
@@ -464,7 +469,7 @@ mod tests {
         assert!(!consumer.gather.is_due(1, 9, now));
         assert!(consumer.deadline().is_some());
         let later = now + GATHER;
-        assert_eq!(consumer.flush(false, later), Turn::Wait);
+        assert_eq!(consumer.flush(Some(0), later), Turn::Wait);
         assert_eq!(consumer.deadline(), None);
     }
 }
