@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::message::channels::Channels;
+use crate::util::span;
 use crate::worker::{KEEPALIVE, LifeSettings};
 
 /// Where the URLs come from when nobody names one.
@@ -65,7 +66,7 @@ pub(super) fn revokes() -> LifeSettings {
         life.revokes_max = most as usize;
     }
     if let Some(age) = number("CELERY_WORKER_REVOKE_EXPIRES") {
-        life.revoke_expires = Duration::try_from_secs_f64(age).unwrap_or(life.revoke_expires);
+        life.revoke_expires = span::seconds(age).unwrap_or(life.revoke_expires);
     }
     life
 }
@@ -87,8 +88,7 @@ pub(super) fn channels(variable: &dyn Fn(&str) -> Option<String>, app: &App) -> 
 /// How long an autoscaled pool keeps children that have nothing to do.
 pub(super) fn keepalive() -> Duration {
     let seconds = variable("AUTOSCALE_KEEPALIVE").and_then(|text| text.parse().ok());
-    let keepalive = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    keepalive.unwrap_or(KEEPALIVE)
+    seconds.and_then(span::seconds).unwrap_or(KEEPALIVE)
 }
 
 #[cfg(test)]

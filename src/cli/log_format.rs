@@ -21,10 +21,10 @@ enum Piece {
     Text(String),
     Field {
         name: String,
-        width: usize,
+        width: u16,
         left: bool,
         zeros: bool,
-        precision: Option<usize>,
+        precision: Option<u16>,
     },
 }
 
@@ -94,7 +94,8 @@ impl LineFormat {
                     zeros,
                     precision,
                 } => {
-                    let value = self.value(name, *precision, known);
+                    let value = self.value(name, precision.map(usize::from), known);
+                    let width = usize::from(*width);
                     // Writing to a string does not fail.
                     let _ = match (left, zeros) {
                         (true, _) => write!(line, "{value:<width$}"),
@@ -214,7 +215,15 @@ mod tests {
 
     #[test]
     fn what_is_no_format_of_pythons_is_refused() {
-        for format in ["%s", "%(message", "%(message)", "100%", "%(message)1.xs"] {
+        for format in [
+            "%s",
+            "%(message",
+            "%(message)",
+            "100%",
+            "%(message)1.xs",
+            "%(message)99999s",
+            "%(created).99999f",
+        ] {
             assert_eq!(LineFormat::parse(format, None), None, "{format}");
         }
         assert_eq!(LineFormat::parse("%(asctime)s", Some("%!")), None);

@@ -9,6 +9,7 @@ use clap::{Args, Parser, ValueEnum};
 
 use crate::link::Failover;
 use crate::message::record::Verdict;
+use crate::util::span;
 use crate::worker::{BrokerSettings, LifeSettings, Settings};
 
 /// Their names, each with a value.
@@ -173,7 +174,7 @@ fn failover(name: &str) -> Result<Failover, String> {
 
 /// So many seconds; none for 0.
 fn time(seconds: f64) -> Option<Duration> {
-    let time = Duration::try_from_secs_f64(seconds).ok();
+    let time = span::seconds(seconds);
     time.filter(|time| !time.is_zero())
 }
 
@@ -247,7 +248,7 @@ impl Own {
             life.max_memory_kill = Some(kib.saturating_mul(1024)).filter(|octets| *octets > 0);
         }
         life.runs_again = self.on_redelivery == Some(OnRedelivery::Run);
-        let seconds = |given: Option<f64>| Duration::try_from_secs_f64(given?).ok();
+        let seconds = |given: Option<f64>| span::seconds(given?);
         life.hook_timeout = seconds(self.hook_timeout).unwrap_or(life.hook_timeout);
         life.grace = seconds(self.grace).unwrap_or(life.grace);
         let patience = seconds(self.soft_shutdown_timeout);

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::message::json::{JsonError, Kind, Problem, Raw};
 use crate::message::moment;
 use crate::sys::process;
+use crate::util::span;
 
 /// A JSON array.
 #[derive(Clone, Debug)]
@@ -85,8 +86,8 @@ impl FromStr for Seconds {
         let seconds: f64 = text
             .parse()
             .map_err(|_| format!("'{text}' is not a valid float."))?;
-        let duration = Duration::try_from_secs_f64(seconds).map(Self);
-        duration.map_err(|_| format!("'{text}' is not a length of time in seconds."))
+        let duration = span::seconds(seconds).map(Self);
+        duration.ok_or_else(|| format!("'{text}' is not a length of time in seconds."))
     }
 }
 

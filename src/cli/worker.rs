@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::ArgAction;
 use clap::builder::PossibleValuesParser;
@@ -23,6 +22,7 @@ use crate::link::BrokerUrl;
 use crate::message::task::Accept;
 use crate::pool::{ChildName, StartMethod, native};
 use crate::sys::process;
+use crate::util::span;
 use crate::worker::{
     self, Autoscale, BrokerSettings, LifeSettings, Limits, Monitoring, Queue, ResultBackend,
     Settings, node_name,
@@ -241,7 +241,7 @@ impl Life {
 
     fn settings(&self, node: &str) -> Result<LifeSettings, String> {
         let limit = |seconds: Option<f64>| {
-            let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            let limit = seconds.and_then(span::seconds);
             limit.filter(|limit| !limit.is_zero())
         };
         Ok(LifeSettings {

@@ -20,6 +20,7 @@ use crate::message::pidbox::{self, Arguments, Call};
 use crate::message::{json, signature};
 use crate::sys::clock;
 use crate::util::lamport::Lamport;
+use crate::util::span::CENTURY;
 
 /// How long is waited for nodes that nobody has named, once all that are known of have answered.
 const GRACE: Duration = Duration::from_millis(50);
@@ -227,7 +228,7 @@ impl Control {
         let enough = self.limit.or(named);
         let mut replies: Vec<NodeReply> = Vec::new();
         let mut known = 0;
-        let mut deadline = clock::now() + self.timeout;
+        let mut deadline = clock::now() + self.timeout.min(CENTURY);
         while enough.is_none_or(|enough| replies.len() < enough) {
             let read = |message: &Message| read(message, &ticket);
             let (reply, nodes, clock) = match self.client.receive(Some(deadline), read) {
@@ -249,7 +250,7 @@ impl Control {
     fn next_deadline(&self, complete: bool) -> Instant {
         let wait = match complete {
             true => GRACE.min(self.timeout),
-            false => self.timeout,
+            false => self.timeout.min(CENTURY),
         };
         clock::now() + wait
     }

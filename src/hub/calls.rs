@@ -9,6 +9,7 @@ use super::wall::{Wall, WallKey};
 use super::{Hub, Key, TIMERS_PER_TURN, Timer, TimerKey};
 use crate::sys::clock;
 use crate::util::slots::Slots;
+use crate::util::span::CENTURY;
 
 type Callback<C> = Box<dyn FnMut(&mut C, &mut Hub<C>)>;
 
@@ -275,7 +276,6 @@ fn next_beat(beat: Instant, period: Duration, now: Instant) -> Instant {
 
 /// `now + delay`, where a delay that no clock can express means a century.
 fn after(now: Instant, delay: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now.checked_add(delay).unwrap_or(now + CENTURY)
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::amqp::connection::Options;
 use crate::amqp::sasl::Mechanism;
+use crate::util::span;
 
 /// The port of AMQP without TLS.
 const AMQP_PORT: u16 = 5672;
@@ -372,12 +373,10 @@ fn parse_port(text: &str) -> Result<u16, UrlError> {
 
 fn seconds(name: &'static str, value: &str) -> Result<Duration, UrlError> {
     let number = value.trim().parse().ok();
-    number
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or(UrlError::Parameter {
-            name,
-            expected: "a number of seconds, 0 or more",
-        })
+    number.and_then(span::seconds).ok_or(UrlError::Parameter {
+        name,
+        expected: "a number of seconds, 0 or more",
+    })
 }
 
 fn given_or(part: String, default: String) -> String {

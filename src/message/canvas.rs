@@ -18,6 +18,7 @@ use super::properties::MessageProperties;
 use super::record::{DeliveryInfo, Publish};
 use super::result::{ResultMeta, State};
 use super::signature::{Call, Embed, new_id};
+use crate::util::span;
 
 /// How the body of a message ends that asks for nothing, as Celery's clients write it.
 const NOTHING: &[u8] = br#"{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#;
@@ -278,7 +279,7 @@ impl Parent<'_> {
             self.now
                 .checked_add(Duration::try_from_secs_f64(seconds).ok()?)
         };
-        let limit = |seconds: Option<f64>| Duration::try_from_secs_f64(seconds?).ok();
+        let limit = |seconds: Option<f64>| span::seconds(seconds?);
         let list = |raw: Option<&RawValue>| {
             raw.map(RawValue::get)
                 .filter(|text| *text != "null")

@@ -7,5 +7,6 @@ pub mod lamport;
 pub mod limited_set;
 pub mod random;
 pub mod slots;
+pub mod span;
 pub mod token_bucket;
 pub mod topological;

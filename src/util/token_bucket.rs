@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::span::{self, CENTURY};
+
 /// Fills at a rate, holds one token, and starts full. Times are passed in.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
@@ -10,9 +12,6 @@ pub struct TokenBucket {
     /// When there is a token; one that is there waits, and does not add up.
     full_at: Instant,
 }
-
-/// The longest wait: a bucket may fill slower than time can tell.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl TokenBucket {
     /// A full bucket that gets `rate` tokens a second; the rate is more than 0.
@@ -41,7 +40,7 @@ impl TokenBucket {
     }
 
     fn period(&self) -> Duration {
-        let period = Duration::try_from_secs_f64(1.0 / self.rate);
-        period.map_or(LONGEST, |period| period.min(LONGEST))
+        // A bucket may fill slower than time can tell.
+        span::seconds(1.0 / self.rate).unwrap_or(CENTURY)
     }
 }

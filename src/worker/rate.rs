@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
-use crate::hub::Timer;
+use crate::hub::{Timer, TimerKey};
 use crate::pool::{Job, JobKey};
 use crate::util::token_bucket::TokenBucket;
 
@@ -68,7 +68,7 @@ impl std::error::Error for InvalidRate {}
 #[derive(Debug)]
 pub(super) struct Buckets {
     by_task: HashMap<String, Bucket>,
-    /// The buckets that have jobs waiting, each once.
+    /// Wakes the buckets that have jobs waiting, each once.
     timer: Timer<String>,
     /// Jobs that wait no longer, because their limit was lifted.
     freed: VecDeque<Job>,
@@ -78,8 +78,8 @@ pub(super) struct Buckets {
 struct Bucket {
     token: TokenBucket,
     queue: VecDeque<Job>,
-    /// Whether it is in the timer.
-    set: bool,
+    /// Its place in the timer, while jobs wait.
+    alarm: Option<TimerKey>,
 }
 
 impl Buckets {
@@ -102,21 +102,20 @@ impl Buckets {
         match (self.by_task.get_mut(task), rate) {
             (Some(bucket), Some(rate)) => {
                 bucket.token.set_rate(rate.per_second, now);
-                // Its timer may be set for later than that: see to it now.
-                bucket.set = true;
-                self.timer.insert(now, 0, task.to_owned());
+                bucket.set_alarm(task, &mut self.timer, now);
             }
             (Some(_), None) => {
-                let bucket = self.by_task.remove(task);
-                self.freed
-                    .extend(bucket.into_iter().flat_map(|bucket| bucket.queue));
+                if let Some(bucket) = self.by_task.remove(task) {
+                    bucket.alarm.map(|alarm| self.timer.cancel(alarm));
+                    self.freed.extend(bucket.queue);
+                }
             }
             (None, Some(rate)) => {
                 let token = TokenBucket::new(rate.per_second, now);
                 let bucket = Bucket {
                     token,
                     queue: VecDeque::new(),
-                    set: false,
+                    alarm: None,
                 };
                 self.by_task.insert(task.to_owned(), bucket);
             }
@@ -133,9 +132,8 @@ impl Buckets {
             return Some(job);
         }
         bucket.queue.push_back(job);
-        if !std::mem::replace(&mut bucket.set, true) {
-            self.timer
-                .insert(now + bucket.token.wait(now), 0, task.to_owned());
+        if bucket.alarm.is_none() {
+            bucket.set_alarm(task, &mut self.timer, now);
         }
         None
     }
@@ -149,7 +147,7 @@ impl Buckets {
             let Some(bucket) = self.by_task.get_mut(&task) else {
                 continue; // its limit was lifted
             };
-            bucket.set = false;
+            bucket.alarm = None; // it was this one
             if bucket.queue.is_empty() {
                 continue;
             }
@@ -158,10 +156,7 @@ impl Buckets {
                 .take(now)
                 .then(|| bucket.queue.pop_front())
                 .flatten();
-            if !bucket.queue.is_empty() {
-                bucket.set = true;
-                self.timer.insert(now + bucket.token.wait(now), 0, task);
-            }
+            bucket.set_alarm(&task, &mut self.timer, now);
             if job.is_some() {
                 return job;
             }
@@ -194,7 +189,18 @@ impl Buckets {
         self.timer.clear();
         for bucket in self.by_task.values_mut() {
             bucket.queue.clear();
-            bucket.set = false;
+            bucket.alarm = None;
+        }
+    }
+}
+
+impl Bucket {
+    /// Wakes when there is a token, instead of when it was to wake before; not at all while no job waits.
+    fn set_alarm(&mut self, task: &str, timer: &mut Timer<String>, now: Instant) {
+        let alarm = (!self.queue.is_empty())
+            .then(|| timer.insert(now + self.token.wait(now), 0, task.to_owned()));
+        if let Some(before) = std::mem::replace(&mut self.alarm, alarm) {
+            timer.cancel(before);
         }
     }
 }
@@ -257,7 +263,10 @@ mod tests {
         }
         assert!(buckets.remove("task", JobKey(3)).is_some());
         assert!(buckets.remove("task", JobKey(3)).is_none());
-        buckets.limit("task", Rate::parse("10/s").unwrap(), begin);
+        for rate in ["1/m", "5/s", "10/s"] {
+            buckets.limit("task", Rate::parse(rate).unwrap(), begin);
+            assert_eq!(buckets.timer.len(), 1, "however often it is limited");
+        }
         let came = drain(&mut buckets, begin, Duration::from_millis(150));
         assert_eq!(came, [(1, 100)]);
         buckets.limit("task", None, begin);

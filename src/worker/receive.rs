@@ -23,6 +23,7 @@ use crate::pool::python::clerk::Weight;
 use crate::pool::{Job, JobKey};
 use crate::sys::clock;
 use crate::util::slots::Key;
+use crate::util::span::CENTURY;
 
 /// Bodies up to this size are checked in main, which refuses what has not the shape of a task's body. Larger ones
 /// are the child's to check: a scan of many megabytes would keep main from everything else.
@@ -370,6 +371,5 @@ const CLOCK_GRAIN: Duration = Duration::from_millis(1);
 
 /// `now + wait`, or a hundred years from now where there is no such instant.
 pub(super) fn after(now: Instant, wait: Duration) -> Instant {
-    let far = Duration::from_secs(100 * 365 * 86_400);
-    now.checked_add(wait.min(far)).unwrap_or(now)
+    now.checked_add(wait.min(CENTURY)).unwrap_or(now)
 }

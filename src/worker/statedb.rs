@@ -241,7 +241,9 @@ fn read(octets: &[u8]) -> Option<Read> {
         match record(piece) {
             Some(Record::Revoked { revoked, at }) => {
                 let since = Duration::try_from_secs_f64(at).unwrap_or_default();
-                read.saved.revoked.push((revoked, UNIX_EPOCH + since));
+                read.saved
+                    .revoked
+                    .push((revoked, UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)));
             }
             Some(Record::Stamp { stamp, value }) => {
                 if !read.saved.stamps.contains(&(stamp.clone(), value.clone())) {

@@ -14,6 +14,7 @@ use crate::message::headers;
 use crate::message::task::Accept;
 use crate::pool::StartMethod;
 use crate::pool::python::{self as report, Report, TaskReport};
+use crate::util::span;
 use crate::worker::node_name;
 use crate::worker::{
     Autoscale, Binding, BrokerSettings, Exchange, LifeSettings, Limits, Monitoring, Queue,
@@ -159,7 +160,9 @@ fn life(report: &Report) -> Result<LifeSettings, String> {
             .seconds("worker_proc_alive_timeout")
             .filter(|timeout| *timeout != CELERYS_UP_TIMEOUT)
             .unwrap_or(defaults.up_timeout),
-        max_memory_per_child: worker.max_memory_per_child.map(|kib| kib as u64 * 1024),
+        max_memory_per_child: worker
+            .max_memory_per_child
+            .map(|kib| (kib as u64).saturating_mul(1024)),
         disable_rate_limits: settings.flag("worker_disable_rate_limits") == Some(true),
         state_db: node_name::state_file(worker.statedb.as_deref(), &report.node)?,
         shelve: report.shelve.as_ref().map(|shelve| Shelve {
@@ -284,6 +287,6 @@ fn options(task: &TaskReport) -> TaskOptions {
 
 /// A limit of 0 is none.
 fn seconds(limit: Option<f64>) -> Option<Duration> {
-    let limit = limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let limit = limit.and_then(span::seconds);
     limit.filter(|limit| !limit.is_zero())
 }

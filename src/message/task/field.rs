@@ -8,6 +8,7 @@ use crate::amqp::table::Value;
 use crate::message::headers::write_value;
 use crate::message::json::{self, Raw};
 use crate::message::moment;
+use crate::util::span;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Field<'a> {
@@ -141,7 +142,7 @@ impl<'a> Field<'a> {
             Self::Amqp(value) => value.as_f64(),
             Self::Json(raw) => raw.as_f64(),
         };
-        let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let limit = seconds.and_then(span::seconds);
         let limit = limit.ok_or(InvalidTask::TimeLimit)?;
         Ok(Some(limit).filter(|limit| !limit.is_zero()))
     }

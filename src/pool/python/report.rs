@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::util::span;
+
 /// All that main must know of a Python app. Values are as Celery has resolved them from command line,
 /// environment and configuration, in Celery's precedence.
 #[derive(Clone, Debug, Deserialize)]
@@ -175,7 +177,7 @@ impl Settings {
 
     /// A time in seconds.
     pub fn seconds(&self, name: &str) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.number(name)?).ok()
+        span::seconds(self.number(name)?)
     }
 
     /// A text.

@@ -6,6 +6,7 @@ use super::{Answer, Reply};
 use crate::hub::Hub;
 use crate::message::json::{Kind, Raw, python_quoted, python_repr, python_str};
 use crate::message::pidbox::{Arguments, Exception, is_true};
+use crate::util::span;
 use crate::worker::{Limits, Rate, Worker};
 
 type Cx<'a> = &'a mut Worker;
@@ -95,7 +96,7 @@ fn seconds(arguments: &Arguments<'_>, name: &str) -> Result<Option<Duration>, Ex
         Kind::Number => value.as_f64(),
         _ => None,
     };
-    let limit = limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let limit = limit.and_then(span::seconds);
     let wrong = || {
         Exception::new(
             "TypeError",

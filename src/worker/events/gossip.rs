@@ -24,6 +24,8 @@ use crate::worker::settings::{Binding, Exchange, Queue};
 const CHECK: Duration = Duration::from_secs(5);
 /// The patience with a node that never told how often it beats: Celery takes it for every minute.
 const UNTOLD: Duration = Duration::from_secs(120);
+/// Nodes that are known: what else calls itself one is not taken note of.
+const NODES: usize = 10_000;
 /// Elections that are not decided: the oldest go when there are more.
 const ELECTIONS: usize = 64;
 /// An election that lacks votes is decided after so long with those there are.
@@ -232,6 +234,9 @@ impl Worker {
             if self.gossip.nodes.remove(name).is_some() {
                 self.node_changed(Change::Leave, name, hub);
             }
+            return;
+        }
+        if self.gossip.nodes.len() >= NODES && !self.gossip.nodes.contains_key(name) {
             return;
         }
         let every = event.number("freq").filter(|freq| *freq > 0.0);
