@@ -107,7 +107,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// A file longer than this holds more than one idea.
-const LONGEST: usize = 600;
+const LONGEST: usize = 500;
 
 /// Everything wrong with the text of `path` (relative to `src`).
 fn violations(path: &str, text: &str) -> Vec<String> {

@@ -14,6 +14,13 @@ pub enum Progress {
     Pending,
 }
 
+impl Progress {
+    /// Finished if `done`, otherwise not yet.
+    pub const fn done_if(done: bool) -> Self {
+        if done { Self::Done } else { Self::Pending }
+    }
+}
+
 /// One part of a program: a pool, a connection, a subscription.
 ///
 /// Every call is lent the context `C`, where the step keeps whatever others need to see, and the

@@ -119,7 +119,7 @@ fn parameters() {
         ("heartbeat", "soon"),
         ("heartbeat", "-1"),
         ("heartbeat", "nan"),
-        ("heartbeat", "1e300"),
+        ("heartbeat", "inf"),
         ("connect_timeout", "0"),
         ("login_method", "GSSAPI"),
     ] {

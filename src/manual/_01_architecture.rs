@@ -19,7 +19,8 @@
 //! task, decodes no more of a message than it must, never blocks, and never forks: the **zygote**, a fork of the program
 //! from before it had a socket, a Hub or a secret, does that for it. Asked for a child it forks twice, so that the child
 //! becomes an orphan, which main, a sub-reaper, adopts. A **child** runs one job at a time; it has two pipes for its whole
-//! life, and dies with main. While its jobs are very short a few more lie in its pipe, where main can take them back. What it shares with main is the program's text, and nothing else.
+//! life, and dies with main. While its jobs are very short a few more lie in its pipe, where main can take them back. What
+//! it shares with main is the program's text, and nothing else.
 //!
 //! # The floors
 //!
@@ -33,6 +34,8 @@
 //! | 2 | [`boot`](crate::boot) | steps that start and stop; not which |
 //! | 2 | [`link`](crate::link), [`pool`](crate::pool) | one connection; one set of children |
 //! | 3 | [`worker`](crate::worker) | what all of it is for |
+//! | 3 | [`broker`](crate::broker) | the other end of a connection; no worker |
+//! | 4 | [`client`](crate::client) | workers through their broker |
 //! | 4 | [`app`](crate::app), [`cli`](crate::cli) | the public face |
 //!
 //! # Rules
@@ -42,7 +45,7 @@
 //! 2. **One owner for each piece of state.** It is lent to handlers as `&mut`. There is no shared cell, no lock, no
 //!    global; a handler is one line that names a method.
 //! 3. **Nothing waits inside a handler.** What takes time is a state and an event. What the kernel only offers blocking,
-//!    looking up a name and committing the state file, runs on a background thread.
+//!    looking up a name, committing the state file and writing the log, runs on threads of its own.
 //! 4. **Buffers are flushed once a turn.** Handlers append; before the Hub sleeps, every connection writes what has
 //!    gathered, in one call.
 //! 5. **Keys carry generations.** Nothing is found by a descriptor or a process number, which the kernel uses again: a

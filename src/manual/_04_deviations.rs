@@ -10,7 +10,6 @@
 //! | an id that is a number or null is run | rejected | no client could ever ask for its result |
 //! | positional arguments that are no list, or keyword arguments that are no object, are found out in the child, where the message is acknowledged and nobody told | rejected by main | a dead-letter exchange keeps it |
 //! | NaN, infinities and lone surrogates in JSON are read | a native task fails with a message that names the token | Rust's numbers and text cannot hold them; no other value is ever put in their place |
-//!
 //! | a protocol 1 message without `id` is run, under the id None | rejected | as above |
 //! | protocol 1's `utc: false` makes its times local | all naive times are UTC | publishers of this century write UTC |
 //! | a retry shows the arguments anew | keeps the publisher's text | a publisher that hides secrets from logs hid them for the retry too |

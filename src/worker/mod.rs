@@ -26,7 +26,7 @@
 //! | `patience` | how long an answer of the broker is waited for |
 //! | `acks` | what the broker is still to be told about its deliveries |
 //! | `recall`, `redelivery`, `overdue` | what the broker delivers again, and what is handed back before it closes the channel |
-//! | `producer`, `outbox`, `results` | what leaves, until the broker has it |
+//! | `producer`, `publication`, `outbox`, `results` | what leaves, until the broker has it |
 //! | `control` | remote control: the node's mailbox, the commands |
 //! | `events`, `notices` | what monitors are told, and what may be lost |
 //! | `health`, `http`, `metrics` | what probes and scrapers are told |
@@ -65,6 +65,7 @@ pub mod outbox;
 mod overdue;
 mod patience;
 mod producer;
+mod publication;
 mod rate;
 mod recall;
 mod receive;

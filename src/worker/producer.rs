@@ -11,14 +11,12 @@ use super::gather::Gather;
 use super::notices::{Notice, Notices};
 use super::outbox::{Fate, Outbox};
 use super::patience::{Patience, UNANSWERED};
+use super::publication::Publication;
 use super::wiring::{Wire, earliest};
-use crate::amqp::connection::{Event, Returned};
+use crate::amqp::connection::Event;
 use crate::amqp::method::{Method, confirm, exchange};
 use crate::amqp::props::Properties;
-use crate::amqp::table::TableBuf;
 use crate::link::{Link, LinkEvent, Retry, Turn};
-use crate::message::properties::MessageProperties;
-use crate::util::slots::Key;
 
 /// Octets queued on the connection beyond which publications wait in the outbox.
 const OUTPUT_LIMIT: usize = 1 << 20;
@@ -40,25 +38,6 @@ const CONGESTED: usize = 10_000;
 
 /// Octets of their bodies beyond which it does not either.
 const CONGESTED_OCTETS: usize = 64 << 20;
-
-/// A message to publish.
-#[derive(Debug)]
-pub(super) struct Publication {
-    /// The exchange; empty for the default one.
-    pub(super) exchange: String,
-    /// The routing key.
-    pub(super) routing_key: String,
-    /// Whether it has to reach a queue.
-    pub(super) mandatory: bool,
-    /// The properties, headers apart.
-    pub(super) properties: MessageProperties,
-    /// The headers.
-    pub(super) headers: TableBuf,
-    /// The body.
-    pub(super) body: Vec<u8>,
-    /// The request that waits for its fate.
-    pub(super) request: Option<Key>,
-}
 
 /// The publishing connection of a worker.
 #[derive(Debug)]
@@ -306,14 +285,14 @@ impl Producer {
                 next.exchange.as_str(),
                 next.routing_key.as_str(),
                 next.mandatory,
-                &properties(next),
+                &next.properties(),
                 &next.body,
             );
             match result {
                 Ok(number) => self.outbox.sent(number.unwrap_or_default()),
                 Err(error) => {
                     if let Some(publication) = self.outbox.give_up() {
-                        log::error!("cannot publish {}: {error}", about(&publication));
+                        log::error!("cannot publish {publication}: {error}");
                         self.settled.push((publication, Fate::Refused));
                     }
                 }
@@ -363,7 +342,7 @@ impl Producer {
                         });
                     }
                     Event::Return(returned) if events.came_back(&returned) => {}
-                    Event::Return(returned) => outbox.returned(|sent| is_same(sent, &returned)),
+                    Event::Return(returned) => outbox.returned(|sent| sent.is(&returned)),
                     Event::ChannelClosed {
                         channel: number,
                         code,
@@ -376,7 +355,7 @@ impl Producer {
                     Event::ChannelClosed { code, text, .. } => {
                         log::error!("producer: the broker closed the channel: {code} {text}");
                         if let Some(publication) = outbox.channel_closed() {
-                            log::error!("cannot publish {}: {text}", about(&publication));
+                            log::error!("cannot publish {publication}: {text}");
                             settled.push((publication, Fate::Refused));
                         }
                         open = true;
@@ -461,33 +440,6 @@ impl Producer {
             self.channel = Channel::None;
         }
     }
-}
-
-fn properties(publication: &Publication) -> Properties<'_> {
-    publication
-        .properties
-        .as_amqp(publication.headers.as_table())
-}
-
-/// Whether a returned message is this publication: nothing that AMQP returns names it.
-fn is_same(sent: &Publication, returned: &Returned<'_>) -> bool {
-    sent.mandatory
-        && returned.routing_key == sent.routing_key.as_str()
-        && returned.exchange == sent.exchange.as_str()
-        && returned.body == sent.body
-}
-
-fn about(publication: &Publication) -> String {
-    let Publication {
-        exchange,
-        routing_key,
-        properties,
-        body,
-        ..
-    } = publication;
-    let id = properties.correlation_id.as_deref().unwrap_or("?");
-    let size = body.len();
-    format!("{size} octets for {id} to exchange {exchange:?} with key {routing_key:?}")
 }
 
 #[cfg(test)]

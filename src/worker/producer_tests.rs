@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::amqp::table::TableBuf;
 use crate::link;
+use crate::message::properties::MessageProperties;
 use crate::sys::clock;
 use crate::worker::Settings;
 

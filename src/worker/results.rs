@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::books::Books;
-use super::producer::{Producer, Publication};
+use super::producer::Producer;
+use super::publication::Publication;
 use super::request::Request;
 use super::settings::ResultBackend;
 use crate::amqp::table::TableBuf;

@@ -14,7 +14,7 @@ use celeriac::sys::signal::{self, Signal};
 
 use crate::Cell;
 use crate::client::Client;
-use crate::scene::{PATIENCE, QUEUE, Scene, Set, scene, until};
+use crate::scene::{PATIENCE, QUEUE, Scene, Set, brisk, scene, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,15 +25,6 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 const BUSY: Duration = Duration::from_secs(4);
 
 const LOST: &str = "Connection to broker lost";
-
-/// Brokers that agree on heartbeats every second.
-fn brisk(count: usize) -> Set<'static> {
-    let settings = Settings {
-        heartbeat: 1,
-        ..Settings::default()
-    };
-    Set::new(&settings, count)
-}
 
 pub(crate) fn cells() -> Vec<Cell> {
     vec![

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use celeriac::amqp::ReplyCode;
 use celeriac::amqp::method::{MethodId, basic, channel, confirm, connection, exchange, queue};
-use celeriac::broker::Settings;
 use celeriac::broker::faults::{Action, Trigger};
 use celeriac::util::random::Random;
 
 use crate::Cell;
-use crate::scene::Set;
+use crate::scene::brisk_and_curious;
 
 /// The methods of a reconnect, in the order in which they come.
 const LOGIN: [MethodId; 3] = [
@@ -55,13 +54,7 @@ const CONNECTION_CODES: [ReplyCode; 12] = [
 /// One worker goes through these moments, and suffers the fault of each.
 fn series(steps: Vec<(MethodId, Action)>, patience: Duration) -> impl Fn() {
     move || {
-        let settings = Settings {
-            heartbeat: 1,
-            ..Settings::default()
-        };
-        let options = &["--ask-after-silence", "2"];
-        let set = Set::new(&settings, 1);
-        let mut scene = Set { options, ..set }.ready();
+        let mut scene = brisk_and_curious();
         for (moment, action) in &steps {
             scene.fault(Trigger::Method(*moment), action.clone());
             scene.drop_connections();

@@ -97,6 +97,25 @@ impl Set<'_> {
     }
 }
 
+/// Brokers that agree on heartbeats every second.
+pub(crate) fn brisk(count: usize) -> Set<'static> {
+    let settings = Settings {
+        heartbeat: 1,
+        ..Settings::default()
+    };
+    Set::new(&settings, count)
+}
+
+/// One of them, and a worker, which is ready, that asks whether there is something when nothing has come for so long.
+pub(crate) fn brisk_and_curious() -> Scene {
+    let options = &["--ask-after-silence", "2"];
+    Set {
+        options,
+        ..brisk(1)
+    }
+    .ready()
+}
+
 /// A scene of one broker, the worker ready.
 pub(crate) fn scene(options: &[&str]) -> Scene {
     let set = Set::new(&Settings::default(), 1);

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use celeriac::amqp::ReplyCode;
 use celeriac::amqp::method::{basic, channel, connection, queue};
-use celeriac::broker::Settings;
 use celeriac::broker::faults::{Action, Fault, Trigger};
 use celeriac::util::random::Random;
 
 use crate::Cell;
-use crate::scene::{PATIENCE, QUEUE, Set};
+use crate::scene::{PATIENCE, QUEUE, brisk_and_curious};
 
 pub(crate) fn cells(whole: bool, seed: u64) -> Vec<Cell> {
     let (storms, blows) = if whole { (20, 30) } else { (2, 6) };
@@ -22,13 +21,7 @@ pub(crate) fn cells(whole: bool, seed: u64) -> Vec<Cell> {
 
 fn storm(seed: u64, blows: u32) {
     let mut random = Random::new(seed);
-    let settings = Settings {
-        heartbeat: 1,
-        ..Settings::default()
-    };
-    let options = &["--ask-after-silence", "2"];
-    let set = Set::new(&settings, 1);
-    let mut scene = Set { options, ..set }.ready();
+    let mut scene = brisk_and_curious();
     let mut names = Vec::new();
     for _ in 0..blows {
         for _ in 0..random.below(6) {

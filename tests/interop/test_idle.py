@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from harness import Client, Worker
+from harness import Client, Raw, Worker, wait_until
 
 
 @pytest.mark.celeriac("Celery wakes up more often and is larger")
-def test_t4_6_t13_3_an_idle_worker_sleeps_and_is_small(life_worker, client: Client, scale) -> None:
+def test_t4_6_t13_3_an_idle_worker_sleeps_and_is_small(life_worker, client: Client, raw: Raw, queue: str, scale) -> None:
     worker = life_worker()
     for _ in range(50):
         client.call("life.add", 2, 3)
-    time.sleep(0.5)
+    wait_until(lambda: raw.counts(queue) == (0, 0), "all are acknowledged")
     before, cpu = worker.main.wake_ups(), worker.main.cpu_seconds()
     begin = time.monotonic()
     time.sleep(scale(5, 60))

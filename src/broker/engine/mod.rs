@@ -1,6 +1,7 @@
 //! The broker without its sockets: sessions on one side, virtual hosts on the other, and the rules of
 //! the protocol between them. Pure, like all below it.
 
+mod closing;
 mod frames;
 mod operator;
 mod upkeep;
@@ -374,61 +375,6 @@ impl Engine {
             Some(message) => self.publish(key, frame.channel, message, now),
             None => Ok(()),
         }
-    }
-
-    /// Ends a connection for a reason. Its channels end at once, whatever the client still says.
-    pub(super) fn close_connection(
-        &mut self,
-        key: SessionKey,
-        refusal: &Refusal,
-        cause: MethodId,
-        now: Instant,
-    ) {
-        log::debug!("closing a connection: {}", refusal.text);
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.tell_all_confirms();
-        }
-        self.release(key, now);
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.close(refusal, cause);
-            self.timers.insert(now + PATIENCE, 0, Due::Patience(key));
-        }
-    }
-
-    /// Ends a channel for a reason.
-    pub(super) fn close_channel(
-        &mut self,
-        key: SessionKey,
-        number: u16,
-        refusal: &Refusal,
-        cause: MethodId,
-        now: Instant,
-    ) {
-        log::debug!("closing channel {number}: {}", refusal.text);
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        session.close_channel(number, refusal, cause);
-        let channel = session.channels.get(&number).map(|channel| channel.key);
-        if let Some((vhost, channel)) = self.vhosts.get_mut(session.vhost).zip(channel) {
-            vhost.close_channel(channel, now);
-        }
-        self.tell_cancelled();
-    }
-
-    /// Ends what a session has in its virtual host.
-    fn release(&mut self, key: SessionKey, now: Instant) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let Some(vhost) = self.vhosts.get_mut(session.vhost) else {
-            return;
-        };
-        for channel in std::mem::take(&mut session.channels).into_values() {
-            vhost.close_channel(channel.key, now);
-        }
-        vhost.end_session(key);
-        self.tell_cancelled();
     }
 
     /// Has a session written at the end of the turn.

@@ -82,7 +82,7 @@ impl Engine {
         queue: &str,
         now: Instant,
     ) -> bool {
-        let found = self.vhosts.iter_mut().find(|known| known.name() == vhost);
+        let found = self.vhost_named(vhost);
         let cancelled = found.is_some_and(|vhost| vhost.cancel_consumers(queue.as_bytes(), now));
         self.tell_cancelled();
         cancelled
@@ -95,7 +95,7 @@ impl Engine {
         queue: &str,
         now: Instant,
     ) -> bool {
-        let found = self.vhosts.iter_mut().find(|known| known.name() == vhost);
+        let found = self.vhost_named(vhost);
         found.is_some_and(|vhost| {
             let cancelled = vhost.cancel_consumers(queue.as_bytes(), now);
             vhost.take_cancelled();
@@ -105,8 +105,12 @@ impl Engine {
 
     /// Gives every unacknowledged message out again. How many.
     pub(in crate::broker) fn redeliver(&mut self, vhost: &str) -> usize {
-        let found = self.vhosts.iter_mut().find(|known| known.name() == vhost);
+        let found = self.vhost_named(vhost);
         found.map_or(0, Vhost::requeue_everything)
+    }
+
+    fn vhost_named(&mut self, name: &str) -> Option<&mut Vhost> {
+        self.vhosts.iter_mut().find(|vhost| vhost.name() == name)
     }
 
     fn session_keys(&self) -> Vec<SessionKey> {

@@ -243,4 +243,6 @@ impl Vhost {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

@@ -1,9 +1,6 @@
-//! The laws of queues, in virtual time.
+//! The laws of queues, in virtual time, one by one.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::amqp::Properties;
@@ -22,11 +19,11 @@ struct Taker {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Taken {
+pub(super) struct Taken {
     consumer: String,
-    tag: u64,
-    redelivered: bool,
-    body: String,
+    pub(super) tag: u64,
+    pub(super) redelivered: bool,
+    pub(super) body: String,
     property_list: Vec<u8>,
 }
 
@@ -47,9 +44,9 @@ impl Sink for Taker {
 }
 
 /// A virtual host with one channel, and a clock that only goes when it is told.
-struct World {
-    vhost: Vhost,
-    channel: ChannelKey,
+pub(super) struct World {
+    pub(super) vhost: Vhost,
+    pub(super) channel: ChannelKey,
     taker: Taker,
     now: Instant,
 }
@@ -67,7 +64,7 @@ fn arguments(pairs: &[(&str, Value<'_>)]) -> TableBuf {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = clock::now();
         let mut vhost = Vhost::new("/", Rules::Lenient, 1, now, UNIX_EPOCH);
         let channel = vhost.open_channel(session(), 1);
@@ -79,7 +76,7 @@ impl World {
         }
     }
 
-    fn declare(&mut self, name: &str, pairs: &[(&str, Value<'_>)]) {
+    pub(super) fn declare(&mut self, name: &str, pairs: &[(&str, Value<'_>)]) {
         let table = arguments(pairs);
         let declare = DeclareQueue {
             name: name.as_bytes(),
@@ -93,7 +90,7 @@ impl World {
             .expect("declared");
     }
 
-    fn publish(&mut self, queue: &str, body: &str) -> Outcome {
+    pub(super) fn publish(&mut self, queue: &str, body: &str) -> Outcome {
         self.publish_with(queue, body, 0, None)
     }
 
@@ -121,7 +118,7 @@ impl World {
         outcome
     }
 
-    fn consume(&mut self, queue: &str, tag: &str, no_ack: bool) {
+    pub(super) fn consume(&mut self, queue: &str, tag: &str, no_ack: bool) {
         let consume = Consume {
             queue: queue.as_bytes(),
             tag: tag.as_bytes(),
@@ -135,7 +132,7 @@ impl World {
         self.dispatch();
     }
 
-    fn dispatch(&mut self) {
+    pub(super) fn dispatch(&mut self) {
         self.vhost.dispatch(self.now, &mut self.taker);
         self.vhost.check_laws();
     }
@@ -152,7 +149,7 @@ impl World {
     }
 
     /// Messages that are ready; nothing when there is no such queue.
-    fn ready(&mut self, queue: &str) -> Option<u32> {
+    pub(super) fn ready(&mut self, queue: &str) -> Option<u32> {
         let state = self
             .vhost
             .check_queue(queue.as_bytes(), session(), self.now);
@@ -172,7 +169,7 @@ impl World {
         body
     }
 
-    fn taken(&mut self) -> Vec<Taken> {
+    pub(super) fn taken(&mut self) -> Vec<Taken> {
         std::mem::take(&mut self.taker.taken)
     }
 
@@ -405,85 +402,6 @@ fn only_one_of_the_consumers_is_active_if_the_queue_says_so() {
         .map(|taken| taken.consumer)
         .collect();
     assert_eq!(turns, ["a", "a", "b"]);
-}
-
-/// One step of a random story about one queue.
-#[derive(Clone, Debug)]
-enum Step {
-    Publish,
-    /// Which of the held messages, and whether all up to it.
-    Ack(usize, bool),
-    Requeue(usize, bool),
-    Recover,
-    Prefetch(u16),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => Just(Step::Publish),
-        2 => (0..8_usize, any::<bool>()).prop_map(|(which, all)| Step::Ack(which, all)),
-        2 => (0..8_usize, any::<bool>()).prop_map(|(which, all)| Step::Requeue(which, all)),
-        1 => Just(Step::Recover),
-        1 => (0..6_u16).prop_map(Step::Prefetch),
-    ]
-}
-
-proptest! {
-    /// A queue with one consumer is a sorted list: whatever is ready is given out in the order in
-    /// which it was published, as far as the prefetch count allows, and nothing is lost or doubled.
-    #[test]
-    fn a_queue_is_a_sorted_list(steps in proptest::collection::vec(step(), 1..80)) {
-        let mut world = World::new();
-        world.declare("q", &[]);
-        let mut limit = 3;
-        world.vhost.qos(world.channel, limit, false);
-        world.consume("q", "c", false);
-        let mut published = 0_u32;
-        let mut ready: VecDeque<u32> = VecDeque::new();
-        let mut seen: Vec<bool> = Vec::new();
-        let mut held: Vec<(u64, u32)> = Vec::new();
-        for step in steps {
-            match step {
-                Step::Publish => {
-                    ready.push_back(published);
-                    seen.push(false);
-                    published += 1;
-                    world.publish("q", &(published - 1).to_string());
-                }
-                Step::Ack(which, all) if which < held.len() => {
-                    world.vhost.ack(world.channel, held[which].0, all).expect("a tag");
-                    held.drain(if all { 0 } else { which }..=which);
-                }
-                Step::Requeue(which, all) if which < held.len() => {
-                    world.vhost.reject(world.channel, held[which].0, all, true).expect("a tag");
-                    let back = held.drain(if all { 0 } else { which }..=which);
-                    ready.extend(back.map(|(_, number)| number));
-                }
-                Step::Recover => {
-                    world.vhost.requeue_all(world.channel);
-                    ready.extend(held.drain(..).map(|(_, number)| number));
-                }
-                Step::Prefetch(count) => {
-                    limit = count;
-                    world.vhost.qos(world.channel, count, false);
-                }
-                Step::Ack(..) | Step::Requeue(..) => {}
-            }
-            world.dispatch();
-            ready.make_contiguous().sort_unstable();
-            for taken in world.taken() {
-                prop_assert!(limit == 0 || held.len() < usize::from(limit));
-                let number = ready.pop_front().expect("something was ready");
-                prop_assert_eq!(&taken.body, &number.to_string());
-                prop_assert_eq!(taken.redelivered, seen[number as usize]);
-                seen[number as usize] = true;
-                held.push((taken.tag, number));
-            }
-            let full = limit != 0 && held.len() >= usize::from(limit);
-            prop_assert!(ready.is_empty() || full, "nothing waits that could be given out");
-            prop_assert_eq!(world.ready("q"), Some(ready.len() as u32));
-        }
-    }
 }
 
 /// All that come back count before one is too many, and the oldest goes first.

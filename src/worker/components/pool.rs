@@ -87,11 +87,7 @@ impl Step<Worker> for Pool {
             return Err(StepError::new("Could not start worker processes"));
         }
         let up = cx.pool.ups >= cx.settings.concurrency;
-        Ok(if up {
-            Progress::Done
-        } else {
-            Progress::Pending
-        })
+        Ok(Progress::done_if(up))
     }
 
     /// Running tasks may take as long as they take.
@@ -117,11 +113,7 @@ impl Step<Worker> for Pool {
         cx: &mut Worker,
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        Ok(if cx.pool.closed {
-            Progress::Done
-        } else {
-            Progress::Pending
-        })
+        Ok(Progress::done_if(cx.pool.closed))
     }
 }
 

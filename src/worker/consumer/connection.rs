@@ -22,11 +22,7 @@ impl Step<Worker> for Connection {
         cx: &mut Worker,
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        Ok(if cx.consumer.link.is_up() {
-            Progress::Done
-        } else {
-            Progress::Pending
-        })
+        Ok(Progress::done_if(cx.consumer.link.is_up()))
     }
 
     /// The last acknowledgements leave before the connection is closed.
@@ -42,10 +38,6 @@ impl Step<Worker> for Connection {
         cx: &mut Worker,
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        Ok(if cx.consumer.closed {
-            Progress::Done
-        } else {
-            Progress::Pending
-        })
+        Ok(Progress::done_if(cx.consumer.closed))
     }
 }

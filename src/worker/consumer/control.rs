@@ -36,11 +36,7 @@ impl Step<Worker> for Control {
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
         let control = cx.consumer.subscriptions.of(Purpose::Control);
-        Ok(if control.is_consuming() {
-            Progress::Done
-        } else {
-            Progress::Pending
-        })
+        Ok(Progress::done_if(control.is_consuming()))
     }
 
     // It is not stopped: a worker answers until its connection is closed.

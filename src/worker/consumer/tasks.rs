@@ -27,11 +27,7 @@ impl Step<Worker> for Tasks {
         cx: &mut Worker,
         _hub: &mut Hub<Worker>,
     ) -> Result<Progress, StepError> {
-        Ok(if cx.consumer.subscriptions.consume_tasks() {
-            Progress::Done
-        } else {
-            Progress::Pending
-        })
+        Ok(Progress::done_if(cx.consumer.subscriptions.consume_tasks()))
     }
 
     /// The broker's answer is not waited for: a message that still comes is handed back.
