@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-use super::random::Random;
-
 /// Delays that grow by a fixed step up to a cap: Celery's 2, 4, 6 .. 32 seconds between attempts to
 /// reach the broker.
-///
-/// With jitter, so that a thousand workers that lost the same broker do not return to it in the
-/// same millisecond: each delay is shortened by a random part of itself.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,15 +18,12 @@ use super::random::Random;
 /// backoff.reset();
 /// assert_eq!(backoff.next_delay(), seconds(2));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     first: Duration,
     step: Duration,
     cap: Duration,
-    /// The largest part of a delay that jitter takes away, `0.0..=1.0`.
-    jitter: f64,
-    random: Random,
-    /// The next delay before jitter, never above `cap`.
+    /// The next delay, never above `cap`.
     next: Duration,
 }
 
@@ -43,28 +35,15 @@ impl Backoff {
             first,
             step,
             cap,
-            jitter: 0.0,
-            random: Random::new(0),
             next,
         }
-    }
-
-    /// Shortens each delay by a random part of it, up to `fraction` (`0.1` is a tenth).
-    #[must_use]
-    pub fn with_jitter(mut self, fraction: f64, seed: u64) -> Self {
-        self.jitter = fraction.clamp(0.0, 1.0);
-        self.random = Random::new(seed);
-        self
     }
 
     /// How long to wait now; the next answer will be longer.
     pub fn next_delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = delay.saturating_add(self.step).min(self.cap);
-        if self.jitter == 0.0 {
-            return delay;
-        }
-        delay.mul_f64(1.0 - self.jitter * self.random.fraction())
+        delay
     }
 
     /// Starts over: what was tried has succeeded.
@@ -85,22 +64,6 @@ mod tests {
         let seconds: Vec<u64> = (0..18).map(|_| backoff.next_delay().as_secs()).collect();
         let expected: Vec<u64> = (2..=32).step_by(2).chain([32, 32]).collect();
         assert_eq!(seconds, expected);
-    }
-
-    #[test]
-    fn jitter_only_shortens_and_by_no_more_than_its_fraction() {
-        let mut exact = Backoff::new(SECOND, SECOND, 9 * SECOND);
-        let mut jittered = exact.clone().with_jitter(0.25, 42);
-        let mut shortened = 0;
-        for _ in 0..100 {
-            let (full, delay) = (exact.next_delay(), jittered.next_delay());
-            assert!(
-                delay <= full && delay >= full.mul_f64(0.75),
-                "{delay:?} of {full:?}"
-            );
-            shortened += usize::from(delay < full);
-        }
-        assert!(shortened > 90);
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Worker {
         );
         let tasks = Tasks::new(registry, &settings, now);
         tasks.warn_of_overdue();
+        settings.warn_of_parameters();
         Ok(Self {
             tasks,
             extensions: Extensions::default(),

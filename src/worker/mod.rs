@@ -17,7 +17,8 @@
 //! | `settings`, `options`, `registry`, `node_name` | what a worker is told |
 //! | `context` | [`Worker`]: the wiring of its parts, signals, what happens once per turn |
 //! | `components`, `consumer` | the steps |
-//! | `receive` | from a delivery to a job |
+//! | `receive`, `foreign` | from a delivery to a job; what only Python can read |
+//! | `held` | tasks that wait for their time |
 //! | `tasks`, `request` | every request from its delivery to its settlement |
 //! | `ends` | ends that no child tells of: it is gone, or main has ended the task |
 //! | `limits`, `rate`, `revoked`, `losses` | what keeps a task from beginning, or from going on |
@@ -36,6 +37,9 @@
 //! | `gather` | how long a busy worker gathers what it has to tell the broker |
 //! | `shutdown`, `leaving` | what signals ask for, and how it is done |
 //! | `memory`, `autoscale` | children that use too much; how many there are |
+//! | `log_line` | lines about a task, which carry its id |
+//! | `wiring` | which file and which deadline of a part the Hub has |
+//! | `extensions` | what a user's steps keep |
 
 pub mod acks;
 mod autoscale;

@@ -70,6 +70,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Names the parameters of the broker's URLs that mean nothing here. What does not look like a name is not shown: it
+    /// may be a piece of a password that has a `?`.
+    pub(super) fn warn_of_parameters(&self) {
+        let urls = self.read_urls.iter().chain(&self.write_urls);
+        let names: BTreeSet<&str> = urls
+            .flat_map(BrokerUrl::ignored_parameters)
+            .map(String::as_str)
+            .filter(|name| {
+                name.bytes()
+                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_')
+            })
+            .collect();
+        for name in names {
+            log::warn!(
+                "The parameter '{name}' in a URL of the broker is not known and has no effect."
+            );
+        }
+    }
+
     /// Some settings, for tests.
     #[cfg(test)]
     pub(super) fn of_tests() -> Self {

@@ -254,15 +254,4 @@ impl Method<'_> {
         }
         result
     }
-
-    /// Whether a content header and a body follow this method.
-    pub const fn has_content(&self) -> bool {
-        matches!(
-            self,
-            Self::BasicPublish(_)
-                | Self::BasicReturn(_)
-                | Self::BasicDeliver(_)
-                | Self::BasicGetOk(_)
-        )
-    }
 }

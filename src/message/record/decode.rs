@@ -47,7 +47,8 @@ impl Decoder {
     }
 
     /// Whether a record has begun that is not complete: after the pipe's end, a torn one.
-    pub fn is_torn(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_torn(&self) -> bool {
         self.buffer.len() > self.taken
     }
 
