@@ -22,7 +22,7 @@ from harness import ROOT, Client, EmbeddedBroker, Raw, Worker, celeriac_binary
 from rabbitmq import RabbitMQ
 
 
-# Seconds that no test may exceed; a file may have its own TEST_LIMIT.
+# Seconds that no test may exceed; a file may have its own limits.
 TEST_LIMIT = 150
 LONG_TEST_LIMIT = 3600
 
@@ -51,7 +51,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A test that hangs is a failure of that test, not of the run."""
-    limit = LONG_TEST_LIMIT if item.config.getoption("--long") else getattr(item.module, "TEST_LIMIT", TEST_LIMIT)
+    if item.config.getoption("--long"):
+        limit = getattr(item.module, "LONG_TEST_LIMIT", LONG_TEST_LIMIT)
+    else:
+        limit = getattr(item.module, "TEST_LIMIT", TEST_LIMIT)
 
     def too_long(*_: object) -> None:
         raise AssertionError(f"{item.name} took longer than {limit} s")
