@@ -128,22 +128,21 @@ def test_t7_1_a_hundred_late_tasks_and_lost_connections(
 
 @pytest.mark.celeriac("Celery's main process may end of it")
 def test_t7_2_late_tasks_may_be_cancelled(
-    app_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path
+    app_worker, fragile: RabbitMQ, there: Client, queue: str, tmp_path: pathlib.Path
 ) -> None:
     fragile.control("add_user", queue, "secret")
     fragile.control("set_permissions", queue, ".*", ".*", ".*")
     settings = json.dumps({"worker_cancel_long_running_tasks_on_connection_loss": True})
     worker = app_worker(url=fragile.url_of(user=queue, password="secret"), environment={"LIFE_CONF": settings})
-    late = there.send("life.ledger", (str(tmp_path), 3), ignore_result=True)
+    late = there.send("life.ledger", (str(tmp_path), 60), ignore_result=True)
     early = there.send("life.sleep", (3,))
     wait_until(lambda: runs(tmp_path, late.id), "it begins")
     worker.wait_log(rf"{early.id}\] received")
     fragile.control("close_all_user_connections", queue, "by the test")
     worker.wait_log(rf"{late.id}\] is cancelled: the connection was lost")
-    wait_until(lambda: runs(tmp_path, late.id)[-2:] == ["begin", "end"], "it runs anew")
+    wait_until(lambda: runs(tmp_path, late.id) == ["begin", "begin"], "it runs anew", 20)
     assert early.get(timeout=TIMEOUT) == 3, "an early one goes on"
-    wait_until(lambda: look.counts(queue) == (0, 0), "settled")
-    assert worker.stop() == 0
+    assert worker.alive()
     fragile.control("delete_user", queue)
 
 
@@ -155,7 +154,7 @@ def test_t11_2_heartbeats_on_a_machine_that_has_no_time(
 
     All are niced, so that the rest of the machine goes on. The promise is for a day: `CELERIAC_SOAK=86400` seconds.
     """
-    seconds = int(os.environ.get("CELERIAC_SOAK") or scale(20, 3000))
+    seconds = int(os.environ.get("CELERIAC_SOAK") or scale(15, 3000))
     signal.alarm(seconds + 200)
     command = ["nice", "-n", "19", str(life_program)]
     worker = make_worker(
@@ -247,10 +246,11 @@ def test_t10_1_a_quorum_queue_of_somebody_else(
     (tmp_path / "foreign_app.py").write_text(
         "from kombu import Queue\n"
         "from life_app import app\n"
-        f"app.conf.task_queues = [Queue({name!r}, no_declare=True)]\n"
+        f"app.conf.task_queues = [Queue({name!r}, no_declare=True), Queue({queue!r})]\n"
     )
     command = [str(celeriac_binary()), "--python", sys.executable, "-A", "foreign_app"]
-    worker = make_worker(fragile.url, on=name, command=command, urls_in_environment=True)
+    both = ["-Q", f"{name},{queue}"]  # one queue alone has no limit for the channel
+    worker = make_worker(fragile.url, command=command, urls_in_environment=True, arguments=both)
     there.app.amqp.queues.add(Queue(name, no_declare=True))
     assert there.send("life.add", (2, 3), queue=name).get(timeout=TIMEOUT) == 5
     worker.wait_log("a queue takes no limit for the whole channel: .*540")
