@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness import Client, Worker, celeriac_binary, clean_environment, wait_until
+from harness import Client, Raw, Worker, celeriac_binary, clean_environment, wait_until
 from rabbitmq import free_port
 
 pytestmark = pytest.mark.celeriac("Celery has no such endpoint")
@@ -132,6 +132,28 @@ def test_t9_3_a_loop_that_does_not_turn(make_worker, endpoint: Endpoint) -> None
     finally:
         worker.send_signal(signal.SIGCONT)
     assert endpoint.probe().returncode == 0
+
+
+def test_t9_3_a_consumer_that_the_broker_cancels(make_worker, client: Client, endpoint: Endpoint, raw: Raw, queue: str) -> None:
+    """A queue that is deleted is declared and consumed again; while that cannot be, the worker is not ready, and says why."""
+    worker: Worker = make_worker(arguments=["--http", f"127.0.0.1:{endpoint.port}"])
+    wait_until(lambda: endpoint.status("/readyz") == 200, "it is ready")
+    raw.channel.queue_delete(queue)
+    worker.wait_log(r"the broker cancelled")
+    assert client.call("demo.add", 2, 3) == 5
+    wait_until(lambda: endpoint.status("/readyz") == 200, "it is ready again")
+
+    worker.send_signal(signal.SIGSTOP)  # or it would be faster than we are
+    raw.channel.queue_delete(queue)
+    raw.channel.queue_declare(queue, durable=False, auto_delete=False)
+    worker.send_signal(signal.SIGCONT)
+    wait_until(lambda: endpoint.status("/readyz") == 503, "a queue that it cannot have", 15)
+    assert "not consumed" in endpoint.get("/readyz")[1]
+    assert endpoint.status("/livez") == 200, "a restart would not help"
+    assert (endpoint.probe("--ready").returncode, endpoint.probe("--live").returncode) == (1, 0)
+    raw.channel.queue_delete(queue)
+    wait_until(lambda: endpoint.status("/readyz") == 200, "it has its queue", 30)
+    assert client.call("demo.add", 3, 4) == 7
 
 
 def test_t9_2_a_broker_that_is_away(make_worker, endpoint: Endpoint) -> None:
