@@ -251,6 +251,18 @@ fn an_unreachable_broker_is_named_without_its_password() {
     );
 }
 
+/// As Celery's: what follows the command is not in the usage.
+#[test]
+fn a_command_that_nobody_knows_is_named_with_those_that_are_known() {
+    let output = celeriac(&["inspect", "nosuch"], &[]);
+    let usage =
+        "Usage: celeriac inspect [OPTIONS] COMMAND\nTry 'celeriac inspect --help' for help.\n\n";
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text.starts_with(usage), "{text}");
+    assert!(text.contains("Command nosuch not recognized. Available inspect commands: active,"));
+}
+
 #[test]
 fn bindings_are_listed_as_the_management_plugin_tells_them() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

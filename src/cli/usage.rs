@@ -40,6 +40,7 @@ fn usage(command: &Command, line: &[OsString]) -> (String, String) {
             let path = format!("{program} {}", sub.get_name());
             let arguments: String = sub
                 .get_positionals()
+                .filter(|argument| !argument.is_hide_set())
                 .map(|argument| format!(" {}", value_name(argument)))
                 .collect();
             (format!("Usage: {path} [OPTIONS]{arguments}"), path)
