@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from statistics import median
 
 import amqp
 import pytest
@@ -13,7 +14,7 @@ from test_events import Monitor
 
 pytestmark = pytest.mark.celeriac("Celery sends each heartbeat")
 
-EVERY = 0.3
+EVERY = 0.2
 
 
 class Published:
@@ -45,11 +46,16 @@ class Published:
         return [after - before for before, after in zip(last, last[1:])]
 
 
-@pytest.fixture
-def published(broker, raw: Raw) -> Iterator[Published]:
+@pytest.fixture(scope="module")
+def traced(broker) -> Iterator[None]:
     broker.control("trace_on")
-    yield Published(raw)
+    yield
     broker.control("trace_off")
+
+
+@pytest.fixture
+def published(traced: None, raw: Raw) -> Published:
+    return Published(raw)
 
 
 def test_t16_3_heartbeats_are_for_those_who_listen(make_worker, client: Client, published: Published) -> None:
@@ -62,17 +68,17 @@ def test_t16_3_heartbeats_are_for_those_who_listen(make_worker, client: Client, 
     monitor = Monitor(client, worker.name)
     monitor.wait("worker-heartbeat", 1, timeout=EVERY + 2)
     assert monitor.of("worker-heartbeat")[0]["freq"] == 5, "the answer to the monitor's own question"
-    assert max(published.wait(10)) < 4 * EVERY, "and from then on every beat"
+    assert median(published.wait(11)) < 3 * EVERY, "and from then on every beat"
     monitor.close()
-    published.wait(7)
-    assert max(published.wait(2)) > 4 * EVERY, "it has gone"
+    published.wait(5)
+    assert min(published.wait(1)) > 4 * EVERY, "it has gone"
 
 
 @pytest.mark.parametrize("extra", [["-E", "--without-gossip"], []])
 def test_t16_3_who_is_watched_or_has_peers_sends_each(make_worker, published: Published, extra: list[str]) -> None:
     worker = make_worker(arguments=["--heartbeat-interval", str(EVERY), *extra])
     published.node = worker.name
-    assert max(published.wait(12)) < 4 * EVERY
+    assert median(published.wait(11)) < 3 * EVERY
 
 
 def test_t16_3_a_listener_that_asks_nothing_is_found(make_worker, raw: Raw) -> None:
