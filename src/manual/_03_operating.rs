@@ -55,7 +55,7 @@
 //! |---|---|---|
 //! | `/livez` | the loop turns, and there is a child that could work or is about to be made | a restart would help |
 //! | `/readyz` | also: the broker is there and answers, every queue is consumed, and the worker does not leave | it takes no tasks |
-//! | `/metrics` | always: OpenMetrics of tasks by name and queue, of the pool, connections and memory | |
+//! | `/metrics` | always: OpenMetrics of tasks by name and queue, of the pool, connections and memory; `celeriac_kept` is all that waits in main or is remembered there, each with a bound | |
 //!
 //! `celeriac health [--ready]` asks and exits with 0 or 1, in a few milliseconds, without a broker and without an app. A
 //! broker that is away makes a worker not ready, but it lives: a restart would not bring the broker back. So give

@@ -70,6 +70,7 @@
 //! | `terminate` signals the process that had the task, whatever it runs by then | the task, or nothing | |
 //! | an expired task that waits is discarded when its turn comes | while it waits for a child: at the moment it expires | |
 //! | an expired id is revoked from then on | it is not | a retry uses the same id |
+//! | revoked stamps are kept for ever | as many as revoked ids; the oldest go | |
 //! | `--statedb` is a shelve, written at a clean exit | a text file that is appended to at once and survives a kill, with revoked stamps as well; a Python app's shelve is taken over once and put aside, a Rust program refuses one with a word | |
 //! | a new rate limit drops the tasks that wait for the old one | they keep their places | |
 //! | `--max-memory-per-child` looks at the largest size a child ever had, after each task | at what it uses, every second; the successor comes up while the last task runs; a limit below what children begin with counts from there on, and `--max-memory-kill` ends a child in the middle of its task | what was given back is no reason to go, and no child is replaced for ever |
@@ -77,7 +78,7 @@
 //! | a child that has not come up after 4 s (`worker_proc_alive_timeout`) is killed | after 60 s, unless the app says otherwise; it writes its stack first, and after five in a row the log says that the pool is degraded | an app that is slow to start is no faster the next time |
 //! | `-O fair` gives a child one job, and waits for its answer before it gives another | a child whose last job took less than 5 ms has up to four more in its pipe; they are taken back once another child is idle or its current job turns out to be longer | a child that waits for main to wake up, and then wakes up itself, does nothing meanwhile: half the rate of short tasks |
 //! | an early acknowledged task whose child dies before it began is lost in silence | FAILURE, with a text that says so | |
-//! | what is expired or cannot be decoded is acknowledged | the same; with `--dead-letter expired,undecodable` it is rejected | a dead-letter exchange keeps it |
+//! | what is expired or cannot be decoded is acknowledged | the same; with `--dead-letter expired,undecodable` it is rejected, and what main cannot check itself is acknowledged early once its child has read it | a dead-letter exchange keeps it |
 //! | a task that is not registered is rejected and has failed | the same; with `--hand-back SECONDS` it goes back to its queue after that time and nobody is told, with `--discard` it is forgotten | while a new program is rolled out, workers of the old one lose nothing |
 //!
 //! # Connection
