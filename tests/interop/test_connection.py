@@ -51,9 +51,7 @@ def test_what_was_sent_while_the_worker_was_away_is_served(make_worker, fragile:
 
 def test_a_task_runs_on_while_the_connection_is_lost(make_worker, broker: RabbitMQ, client: Client, queue: str) -> None:
     """T7.1: only the worker's connections are closed; the client keeps its own, and gets its result over the new one."""
-    broker.control("add_user", queue, "secret")
-    broker.control("set_permissions", queue, ".*", ".*", ".*")
-    worker = make_worker(broker.url_of(user=queue, password="secret"), loglevel="DEBUG")
+    worker = make_worker(broker.user(queue), loglevel="DEBUG")
     running = client.send("demo.sleep", (2,))
     child = worker.child_running(running.id)
     broker.control("close_all_user_connections", queue, "by the test")
@@ -62,7 +60,6 @@ def test_a_task_runs_on_while_the_connection_is_lost(make_worker, broker: Rabbit
     assert running.get(timeout=TIMEOUT) == 2
     assert child.alive()
     assert client.call("demo.add", 2, 3) == 5
-    broker.control("delete_user", queue)
 
 
 @pytest.mark.parametrize("countdown", [None, 4])
@@ -70,9 +67,7 @@ def test_what_has_not_begun_when_the_connection_is_lost_runs_once(
     make_worker, broker: RabbitMQ, client: Client, queue: str, countdown: float | None
 ) -> None:
     """The broker delivers it again: whether it waited for a child or for its time."""
-    broker.control("add_user", queue, "secret")
-    broker.control("set_permissions", queue, ".*", ".*", ".*")
-    worker = make_worker(broker.url_of(user=queue, password="secret"), loglevel="DEBUG", concurrency=1)
+    worker = make_worker(broker.user(queue), loglevel="DEBUG", concurrency=1)
     running = client.send("demo.sleep", (4,))
     worker.wait_log(rf"{running.id}\] received")
     waiting = client.send("demo.noop", countdown=countdown)
@@ -82,7 +77,6 @@ def test_what_has_not_begun_when_the_connection_is_lost_runs_once(
     assert waiting.get(timeout=TIMEOUT) is None
     assert client.call("demo.add", 2, 3) == 5, "and whatever stood in line behind it"
     assert len(re.findall(rf"demo\.noop\[{waiting.id}\] succeeded", worker.log)) == 1
-    broker.control("delete_user", queue)
 
 
 def test_the_queue_is_deleted_under_the_worker(
@@ -204,9 +198,7 @@ def test_t23_a_server_of_another_protocol_ends_the_worker(make_worker) -> None:
 
 
 def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, queue: str, kind: str) -> None:
-    broker.control("add_user", queue, "secret")
-    broker.control("set_permissions", queue, ".*", ".*", ".*")
-    worker = make_worker(broker.url_of(user=queue, password="secret"))
+    worker = make_worker(broker.user(queue))
 
     def connections() -> int:
         return broker.control("list_connections", "user", "--no-table-headers").split().count(queue)
@@ -220,4 +212,3 @@ def test_a_worker_leaves_no_connection_behind(make_worker, broker: RabbitMQ, que
     assert worker.stop() == 0
     wait_until(lambda: connections() == 0, "no connection of the worker's")
     assert kind == "celery" or complaints() == before, "each was closed in order"
-    broker.control("delete_user", queue)

@@ -110,9 +110,7 @@ def test_t2_2_what_waits_is_handed_back_before_the_broker_loses_patience(
 def test_t7_1_a_hundred_late_tasks_and_lost_connections(
     app_worker, fragile: RabbitMQ, there: Client, look: Raw, queue: str, tmp_path: pathlib.Path
 ) -> None:
-    fragile.control("add_user", queue, "secret")
-    fragile.control("set_permissions", queue, ".*", ".*", ".*")
-    worker = app_worker(url=fragile.url_of(user=queue, password="secret"), concurrency=4)
+    worker = app_worker(url=fragile.user(queue), concurrency=4)
     sent = [there.send("life.ledger", (str(tmp_path), 0.1)) for _ in range(100)]
     retried = there.send("life.retry")
     for number in (10, 50):
@@ -123,17 +121,14 @@ def test_t7_1_a_hundred_late_tasks_and_lost_connections(
     wait_until(lambda: look.counts(queue) == (0, 0), "settled")
     assert len(re.findall(LOST, worker.log)) == 2
     assert "unknown delivery tag" not in worker.log
-    fragile.control("delete_user", queue)
 
 
 @pytest.mark.celeriac("Celery's main process may end of it")
 def test_t7_2_late_tasks_may_be_cancelled(
     app_worker, fragile: RabbitMQ, there: Client, queue: str, tmp_path: pathlib.Path
 ) -> None:
-    fragile.control("add_user", queue, "secret")
-    fragile.control("set_permissions", queue, ".*", ".*", ".*")
     settings = json.dumps({"worker_cancel_long_running_tasks_on_connection_loss": True})
-    worker = app_worker(url=fragile.url_of(user=queue, password="secret"), environment={"LIFE_CONF": settings})
+    worker = app_worker(url=fragile.user(queue), environment={"LIFE_CONF": settings})
     late = there.send("life.ledger", (str(tmp_path), 60), ignore_result=True)
     early = there.send("life.sleep", (3,))
     wait_until(lambda: runs(tmp_path, late.id), "it begins")
@@ -143,7 +138,6 @@ def test_t7_2_late_tasks_may_be_cancelled(
     wait_until(lambda: runs(tmp_path, late.id) == ["begin", "begin"], "it runs anew", 20)
     assert early.get(timeout=TIMEOUT) == 3, "an early one goes on"
     assert worker.alive()
-    fragile.control("delete_user", queue)
 
 
 @pytest.mark.celeriac("Celery's main process forgets its heartbeats now and then")
