@@ -155,6 +155,8 @@ def chords(stage):
         stage.outcome((group(add.s(1, 1), add.s(2, 2)) | total.s() | add.s(10))()),
         stage.outcome(chord([add.s(1, 1), stage.tasks.killed.s()], total.s())()),
         stage.outcome(chord([stage.tasks.flaky.s(1), add.s(2, 2)], total.s())()),
+        # Before 5.7 nobody is told of a rejected part.
+        stage.outcome(chord([add.s(1, 1), stage.tasks.rejected.s()], total.s())()) if celery.VERSION >= (5, 7) else None,
     ]
 
 
