@@ -121,7 +121,11 @@ impl Recall {
     /// This is to be answered so, once.
     pub(super) fn expect(&mut self, identity: Identity, fate: Fate) {
         let Identity { id, task, run } = identity;
-        if self.young.len() >= HALF && !self.young.contains_key(&id) {
+        let is_full = match self.young.get(&id) {
+            Some(same) => same.len() >= HALF,
+            None => self.young.len() >= HALF,
+        };
+        if is_full {
             self.old = mem::take(&mut self.young);
         }
         let awaited = Awaited { task, run, fate };
@@ -240,6 +244,10 @@ mod tests {
             recall.settled(identity(&number.to_string(), RUN), Verdict::Ack, 8);
         }
         assert_eq!(recall.recent.len(), RECENT.0);
+        for _ in 0..3 * HALF {
+            recall.expect(identity("same", RUN), Fate::Settled(Verdict::Ack));
+        }
+        assert!(recall.awaited() <= 2 * HALF, "of one id neither");
     }
 
     /// T7.1: a request that ends between the loss and the redelivery.
