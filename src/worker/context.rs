@@ -353,7 +353,8 @@ impl Worker {
         }
         self.serve_clerk(hub);
         self.tell_task_events();
-        self.tasks.window = self.consumer.adapt_prefetch(&self.tasks.held);
+        let held_on = |channel| self.tasks.held_on(channel);
+        self.tasks.window = self.consumer.adapt_prefetch(held_on);
         self.consumer.watch(now);
         self.stall = self.stall.max(clock::now().saturating_duration_since(now));
         let ready = self

@@ -131,6 +131,19 @@ impl Tasks {
         }
     }
 
+    /// How many requests of a channel only wait for a moment: their ETA, or that they are handed back. They do not count
+    /// against its window, or those behind them would never come.
+    pub(super) fn held_on(&self, channel: u16) -> usize {
+        let handed_back = match self.life.refusals.unregistered {
+            Verdict::Requeue => self
+                .requests()
+                .filter(|request| request.state == State::Foreign && request.tag.channel == channel)
+                .count(),
+            _ => 0,
+        };
+        self.held.len_on(channel) + handed_back
+    }
+
     /// Every request in hand.
     pub fn requests(&self) -> impl Iterator<Item = &Request> {
         self.requests.iter().map(|(_, request)| request)

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use super::acks::{Acks, Settle};
 use super::gather::Gather;
-use super::held::HeldJobs;
 use super::patience::{Patience, UNANSWERED};
 use super::settings::{Queue, Settings};
 use super::wiring::{Wire, earliest};
@@ -268,13 +267,13 @@ impl Consumer {
 
     /// Takes account of messages that only wait for their time: they do not count against the window. Gives the
     /// window.
-    pub(super) fn adapt_prefetch(&mut self, held: &HeldJobs) -> usize {
+    pub(super) fn adapt_prefetch(&mut self, held_on: impl Fn(u16) -> usize) -> usize {
         if let Some(connection) = self.link.connection() {
             for tasks in self.subscriptions.to_tasks_mut() {
                 let Some(channel) = tasks.channel() else {
                     continue;
                 };
-                let held = held.len_on(channel);
+                let held = held_on(channel);
                 let others = self.acks.outstanding_on(channel).saturating_sub(held);
                 tasks.hold(held, others, connection);
             }
