@@ -16,7 +16,7 @@
 use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
-use super::json::{JsonError, Kind, Raw, push_string, python_float};
+use super::json::{JsonError, Kind, Raw, push_string, push_utf8, python_float};
 use super::{base64, moment};
 use crate::amqp::ShortStr;
 use crate::amqp::table::{Array, ArrayBuf, Table, TableBuf, Value};
@@ -91,10 +91,11 @@ fn write_array(array: Array<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
 /// The recursion is as deep as tables may nest, which [`crate::amqp::table`] bounds.
 pub(super) fn write_value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     match value {
-        Value::LongStr(octets) => match std::str::from_utf8(octets) {
-            Ok(text) => push_string(out, text),
-            Err(_) => push_typed(out, "base64", &base64::encode(octets)),
-        },
+        Value::LongStr(octets) => {
+            if push_utf8(out, octets).is_err() {
+                push_typed(out, "base64", &base64::encode(octets));
+            }
+        }
         Value::Void => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
@@ -119,9 +120,8 @@ pub(super) fn write_value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Dec
 
 /// A key or property; as a rule it is UTF-8, and then written as it stands.
 pub(super) fn push_short(out: &mut Vec<u8>, text: ShortStr<'_>) {
-    match text.to_str() {
-        Ok(text) => push_string(out, text),
-        Err(_) => push_string(out, &text.to_string_lossy()),
+    if push_utf8(out, text.as_bytes()).is_err() {
+        push_string(out, &text.to_string_lossy());
     }
 }
 

@@ -26,7 +26,7 @@ pub use python::{python_quoted, python_repr, python_str};
 pub use raw::{Elements, Kind, Members, Raw};
 pub use repr::{REPR_LENGTH, repr, repr_str, repr_tuple};
 pub use scan::{JsonError, MAX_DEPTH, Oddity, OddityKind, Problem, Scanner};
-pub use write::{push_string, python_float, to_string};
+pub use write::{push_string, push_utf8, python_float, to_string};
 
 #[cfg(test)]
 mod tests;

@@ -290,6 +290,22 @@ proptest! {
         prop_assert_eq!(Raw::parse(&out).unwrap().as_str().unwrap(), text);
     }
 
+    /// Wherever the first character is that has to be escaped.
+    #[test]
+    fn text_that_was_not_checked_is_written_the_same(text in "[ -~]{0,40}[é\"\\\\\n\u{7f}😀]?[ -~]{0,40}") {
+        let mut out = Vec::new();
+        push_utf8(&mut out, text.as_bytes()).unwrap();
+        prop_assert_eq!(String::from_utf8(out).unwrap(), to_string(&text).unwrap());
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused(octets: Vec<u8>) {
+        let mut out = Vec::new();
+        let written = push_utf8(&mut out, &octets).is_ok();
+        prop_assert_eq!(written, std::str::from_utf8(&octets).is_ok());
+        prop_assert_eq!(written, !out.is_empty());
+    }
+
     /// The scanner and serde_json agree on what is JSON, oddities apart.
     #[test]
     fn agrees_with_a_strict_parser(text in "[\\[\\]{},:\"a0-9.eE+\\\\u nulltrue-]{0,16}") {

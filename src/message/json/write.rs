@@ -1,6 +1,7 @@
 //! Writing JSON with the octets of Python's `json.dumps`.
 
 use std::io;
+use std::str::Utf8Error;
 
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
@@ -25,7 +26,7 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text;
-    while let Some(plain) = rest.bytes().position(needs_escape) {
+    while let Some(plain) = first_to_escape(rest.as_bytes()) {
         out.extend_from_slice(&rest.as_bytes()[..plain]);
         rest = &rest[plain..];
         if let Some(character) = rest.chars().next() {
@@ -37,8 +38,36 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// The same with text that has yet to be checked: what is plain ASCII is looked at once.
+///
+/// # Errors
+/// When it is not UTF-8; nothing is appended then.
+pub fn push_utf8(out: &mut Vec<u8>, octets: &[u8]) -> Result<(), Utf8Error> {
+    match first_to_escape(octets) {
+        Some(_) => push_string(out, std::str::from_utf8(octets)?),
+        None => {
+            out.reserve(octets.len() + 2);
+            out.push(b'"');
+            out.extend_from_slice(octets);
+            out.push(b'"');
+        }
+    }
+    Ok(())
+}
+
+/// Where the first octet is that cannot stand as it is. Looks at several at once, as there is mostly none.
+fn first_to_escape(octets: &[u8]) -> Option<usize> {
+    let is_plain = |some: &&[u8; 16]| !some.iter().fold(false, |any, it| any | needs_escape(*it));
+    let (blocks, _) = octets.as_chunks();
+    let plain = 16 * blocks.iter().take_while(is_plain).count();
+    let rest = octets.get(plain..)?.iter();
+    rest.copied()
+        .position(needs_escape)
+        .map(|place| plain + place)
+}
+
 fn needs_escape(octet: u8) -> bool {
-    !matches!(octet, b' '..=b'~') || octet == b'"' || octet == b'\\'
+    !matches!(octet, b' '..=b'~') | (octet == b'"') | (octet == b'\\')
 }
 
 fn push_escaped(out: &mut Vec<u8>, character: char) {
