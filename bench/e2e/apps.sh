@@ -16,7 +16,7 @@ cargo build --release --quiet
 target="${CARGO_TARGET_DIR:-$PWD/target}/release"
 export CELERIAC_BIN="$target/celeriac"
 case "$what" in
-drain) exec "$python" bench/e2e/drain.py --workers celeriac-python,celery --tasks 20000 "$@" ;;
+drain) exec "$python" bench/e2e/drain.py --workers celeriac-python,celery --tasks 20000 --prefetch 200 "$@" ;;
 latency)
     cc -O2 -o "$target/bare-consumer" bench/e2e/consumer.c -lrabbitmq
     exec "$python" bench/e2e/latency.py --consumer "$target/bare-consumer" "$@"
