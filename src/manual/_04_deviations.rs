@@ -91,7 +91,8 @@
 //! | after a loss the same URL is tried first | the next one | the lost node may be dead without having said so |
 //! | `TCP_USER_TIMEOUT` is 1 s | 60 s | a stall of a second is no reason to start over |
 //! | consumers are named `None1`, `None2` | `1`, `2` | |
-//! | an acknowledgement is one frame for one message | a run of them is one frame with `multiple`, and a busy worker gathers for up to three milliseconds | the broker is what limits a busy worker |
+//! | an acknowledgement is one frame for one message | a run of them is one frame with `multiple`, and what follows another within three milliseconds is gathered that long, or up to a quarter of the window | the broker is what limits a busy worker |
+//! | `basic.qos` for the channel | for the consumer as long as there is one queue; for the channel with the second, and once the window changes | it comes to the same, and spares RabbitMQ a question to a process of its own for each delivery |
 //! | a channel that the broker closes ends the worker, unless `broker_channel_error_retry` is set | it is opened again after a second, or after 15 s where somebody has to change something first (403, 405); the log names the tasks concerned. Only a mailbox that belongs to another worker of the same name ends a worker that starts | a queue deleted by hand, or an acknowledgement that took half an hour, is no reason to end |
 //! | a queue or an exchange that is there with other arguments ends the worker | the queue is consumed as it is, with an ERROR line, and declared again once it is gone; one that `add_consumer` adds is given up | one queue must not keep the worker from the others |
 //! | a task that was running, or had just ended, when the connection was lost runs again when its message comes again | it is known by its queue, id, name and number of tries, and answered as it was; Celery's `worker_deduplicate_successful_tasks` is not looked at; `--on-redelivery run` has it run again | no task runs twice at the same time, and none twice for a lost acknowledgement |
@@ -133,6 +134,6 @@
 //! | the autoscaler takes min above max as it comes | there are never more children than max | |
 //! | `status --json` prints the count of nodes under the JSON | JSON alone | |
 //! | a heartbeat every two seconds, whoever listens | the same; when the broker gives them back because no queue takes them, neither a monitor's nor another worker's gossip, at last only one in five, until a monitor says that it begins (all of Celery's do) or one is taken; with `-E` always | events are for those who listen |
-//! | up to 24 events of tasks travel together | up to 200, which a busy worker gathers for up to 10 ms | receivers read lists of any length |
+//! | up to 24 events of tasks travel together | up to 200, gathered for up to 10 ms after the last have left | receivers read lists of any length |
 //! | `stats` tells the size of the pool at the start as `max-concurrency` | its size now | |
 //! | `active` and its like show the arguments of any task | of a message of more than 64 KiB the publisher's text of them | main keeps no large bodies |

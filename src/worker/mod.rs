@@ -34,7 +34,7 @@
 //! | `books` | what the clerk of a Python app is told, and what waits for its answer |
 //! | `successor` | a new zygote for a Python app, when the first is lost |
 //! | `refusals` | the log's words for messages that cannot be run |
-//! | `gather` | how long a busy worker gathers what it has to tell the broker |
+//! | `gather` | how long what is to be told to the broker is gathered |
 //! | `shutdown`, `leaving` | what signals ask for, and how it is done |
 //! | `memory`, `autoscale` | children that use too much; how many there are |
 //! | `log_line` | lines about a task, which carry its id |
